@@ -1,0 +1,59 @@
+"""What every test shares: Hypothesis profiles, one torch thread, and where the shared material lies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+# Set before transformers is first imported: tests never ask the hub for anything.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+# No deadline: the machines that run these tests are shared and their speed varies.
+settings.register_profile(
+    "default",
+    derandomize=True,
+    deadline=None,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "thorough", parent=settings.get_profile("default"), derandomize=False, max_examples=2000
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_torch_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared material; a test that needs it is skipped where it is not."""
+    beside = Path(__file__).resolve().parents[2] / "shared"
+    folder = Path(os.environ.get("TL_EXT_SHARED", beside))
+    if not folder.is_dir():
+        pytest.skip(f"needs the shared material: no folder at {folder} (set TL_EXT_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def gpt2_tokenizer(shared: Path) -> PreTrainedTokenizerFast:
+    """GPT-2's own tokenizer, from its published vocabulary and merges. Treat it as read-only."""
+    folder = shared / "data" / "gpt2_tokenizer"
+    if not (folder / "vocab.json").is_file():
+        pytest.skip(f"needs GPT-2's tokenizer: no vocab.json in {folder}")
+    from transformers import GPT2TokenizerFast
+
+    return GPT2TokenizerFast(vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"))
