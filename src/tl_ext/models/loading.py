@@ -1,0 +1,185 @@
+"""From a name, a folder or a model in memory to a hooked model that is safe to use.
+
+Upstream's `boot_transformers` reloads the tokenizer it is given and drops what the caller changed on
+it, so `load_model` boots with a stand-in and then gives the model a private copy of the real one.
+"""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+from tl_ext import upstream
+from tl_ext.errors import InputError
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+TESTBED_NAMES = ("testbed", "testbed://")
+
+
+@dataclass(frozen=True)
+class Processing:
+    """Which of upstream's weight processings a model has had, or a dictionary was trained under.
+
+    Processing keeps log-probabilities and changes activations, so a dictionary fits only a model that
+    was processed as its own was. Source: `TransformerBridge.enable_compatibility_mode`.
+
+    Attributes:
+        fold_layer_norm: Fold the norms' weights into the layers that read them.
+        center_writing_weights: Take the mean over the residual stream out of what is written to it.
+        center_unembed: Centre the unembedding over the vocabulary.
+        fold_value_biases: Move the value biases into the attention's output bias.
+    """
+
+    fold_layer_norm: bool = False
+    center_writing_weights: bool = False
+    center_unembed: bool = False
+    fold_value_biases: bool = False
+
+    RAW: ClassVar[Processing]
+    COMPATIBILITY: ClassVar[Processing]
+
+    def __str__(self) -> str:
+        if self == Processing.RAW:
+            return "raw"
+        on = [field.name for field in fields(self) if getattr(self, field.name)]
+        return "compatibility" if self == Processing.COMPATIBILITY else " + ".join(on)
+
+
+Processing.RAW = Processing()
+Processing.COMPATIBILITY = Processing(True, True, True, True)
+
+# A bridge refuses to be told apart by value and outlives no table of ours, so the record is weak.
+_processing: weakref.WeakKeyDictionary[Any, Processing] = weakref.WeakKeyDictionary()
+
+
+def load_model(
+    model: str | Path | PreTrainedModel,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    processing: Processing = Processing.RAW,
+    trust_remote_code: bool = False,
+) -> TransformerBridge:
+    """Load a model with hook points.
+
+    Runs [`activate`][tl_ext.models.activation.activate] first, so architectures that plugins bring
+    are known. Nothing else of upstream is changed.
+
+    Args:
+        model: A hub name, a local folder, `"testbed"` for the model shipped with this package, or a
+            Hugging Face model already in memory (which is then wrapped, not copied).
+        tokenizer: The tokenizer to use. Needed for a model in memory; otherwise it is read from where
+            the model is. The hooked model gets a copy of it; the caller's object is never changed.
+        device: Where to put the weights. None: a GPU where there is one, else the CPU; a model in
+            memory stays where it is.
+        dtype: The weights' type. None: float32 for a name or a folder, a model in memory keeps its own.
+        processing: The weight processing to apply; `Processing.COMPATIBILITY` is what dictionaries
+            trained on HookedTransformer's defaults expect.
+        trust_remote_code: Passed to transformers as it is. Runs code from the checkpoint when true.
+
+    Returns:
+        The hooked model, in evaluation mode. `model.tokenizer` is the private copy.
+
+    Raises:
+        InputError: `model` is a model in memory and no tokenizer was given, or a local path that is
+            not a folder with a checkpoint.
+    """
+    from transformer_lens.model_bridge import TransformerBridge
+
+    from tl_ext.models.activation import activate
+
+    activate()
+    in_memory = not isinstance(model, (str, Path))
+    source = "in-memory" if in_memory else _locate(str(model))
+    if tokenizer is None:
+        if in_memory:
+            raise InputError(
+                f"A model in memory ({type(model).__name__}) comes without its tokenizer. "
+                "Pass tokenizer=..."
+            )
+        from transformers import AutoTokenizer
+
+        private = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+    else:
+        private = copy.deepcopy(tokenizer)
+    if private.pad_token is None:
+        private.pad_token = private.eos_token or private.bos_token or private.unk_token
+
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    if in_memory:
+        options["hf_model"] = model
+        options["dtype"] = next(model.parameters()).dtype  # type: ignore[union-attr]
+        source = getattr(model.config, "name_or_path", "") or type(model).__name__  # type: ignore[union-attr]
+    else:
+        options["dtype"] = dtype or torch.float32
+        if device is not None:
+            options["device"] = device
+    bridge = TransformerBridge.boot_transformers(
+        source, tokenizer=upstream.stand_in_tokenizer(), **options
+    )
+    upstream.install_tokenizer(bridge, private, prefix=_prefix(private))
+    if in_memory and (device is not None or dtype is not None):
+        bridge = bridge.to(*(target for target in (device, dtype) if target is not None))
+    bridge.eval()
+
+    if processing != Processing.RAW:
+        bridge.enable_compatibility_mode(
+            disable_warnings=True,
+            fold_ln=processing.fold_layer_norm,
+            center_writing_weights=processing.center_writing_weights,
+            center_unembed=processing.center_unembed,
+            fold_value_biases=processing.fold_value_biases,
+        )
+    _processing[bridge] = processing
+    return bridge
+
+
+def processing_of(model: TransformerBridge) -> Processing:
+    """The weight processing `model` has had.
+
+    Args:
+        model: A hooked model, loaded by this package or not.
+
+    Returns:
+        What `load_model` applied. For a model it did not load: upstream's defaults where its weights
+        were processed, else raw.
+    """
+    known = _processing.get(model)
+    if known is not None:
+        return known
+    return Processing.COMPATIBILITY if upstream.weights_processed(model) else Processing.RAW
+
+
+def _locate(name: str) -> str:
+    """The folder or hub name behind what the caller wrote."""
+    if name in TESTBED_NAMES:
+        from importlib.resources import files
+
+        # By name and not by import: the testbed stands above this room.
+        return str(files("tl_ext.testbed") / "weights")
+    path = Path(name).expanduser()
+    if path.exists():
+        if not (path / "config.json").is_file():
+            raise InputError(
+                f"{path} holds no checkpoint: a folder with config.json, the weights and the "
+                "tokenizer's files is expected."
+            )
+        return str(path)
+    if name.startswith((".", "/", "~")):
+        raise InputError(f"There is no folder {path}.")
+    return name
+
+
+def _prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    from tl_ext.models.tokens import prefix_ids
+
+    return prefix_ids(tokenizer)

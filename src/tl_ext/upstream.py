@@ -1,0 +1,90 @@
+"""Every difference between TransformerLens 3.9 and 4.x, between SAELens present and absent.
+
+Nothing here imports upstream until it is called. What upstream offers no public way to do is done
+here too, in one place, so that a new release is checked in one place.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import metadata, util
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PreTrainedTokenizerBase
+
+DISTRIBUTIONS = ("tl-ext", "transformer-lens", "sae-lens", "transformers", "torch", "numpy", "pandas")
+
+
+def versions() -> dict[str, str | None]:
+    """The installed version of everything a result depends on; None for what is absent."""
+    found: dict[str, str | None] = {}
+    for name in DISTRIBUTIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+@cache
+def transformer_lens_major() -> int:
+    """3 or 4."""
+    return int(metadata.version("transformer-lens").split(".")[0])
+
+
+def saelens_installed() -> bool:
+    """Whether sae_lens is installed; it is not imported to find out."""
+    return util.find_spec("sae_lens") is not None
+
+
+def saelens_usable() -> bool:
+    """Whether `import sae_lens` can work: it needs HookedTransformer, which TransformerLens 4 removed."""
+    return saelens_installed() and transformer_lens_major() < 4
+
+
+@cache
+def stand_in_tokenizer() -> PreTrainedTokenizerBase:
+    """A tokenizer to boot with.
+
+    `boot_transformers` reloads the tokenizer it is given from disk or hub, which loses added tokens,
+    chat templates and padding, and fails for one made in memory. A tokenizer without BOS is kept.
+    """
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(models.WordLevel({"<stand-in>": 0}, unk_token="<stand-in>"))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words, eos_token="<stand-in>", pad_token="<stand-in>"
+    )
+
+
+def install_tokenizer(
+    bridge: TransformerBridge, tokenizer: PreTrainedTokenizerBase, *, prefix: Sequence[int]
+) -> None:
+    """Give a booted bridge its tokenizer without upstream's reloading.
+
+    The public setter runs the same reload as booting does, so the field behind it is set.
+
+    Args:
+        bridge: A booted bridge.
+        tokenizer: The tokenizer to use from now on; upstream may change it.
+        prefix: The ids the tokenizer, or its BOS policy, puts before a text.
+    """
+    bridge._tokenizer = tokenizer
+    plain = len(tokenizer("a", add_special_tokens=False)["input_ids"])
+    dressed: list[int] = list(tokenizer("a")["input_ids"])
+    # Upstream guesses these three from a tokenizer; the guess it made was about the stand-in.
+    bridge.cfg.tokenizer_prepends_bos = bool(prefix) and dressed[: len(prefix)] == list(prefix)
+    bridge.cfg.tokenizer_appends_eos = (
+        len(dressed) > plain and dressed[-1] == tokenizer.eos_token_id
+    )
+    bridge.cfg.default_prepend_bos = bool(prefix)
+
+
+def weights_processed(bridge: Any) -> bool:
+    """Whether upstream has folded or centred the bridge's weights."""
+    return bool(getattr(bridge, "_weights_processed", False))
