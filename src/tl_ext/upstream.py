@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from transformer_lens.hook_points import HookPoint
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedTokenizerBase
 
@@ -46,9 +47,8 @@ def saelens_usable() -> bool:
     return saelens_installed() and transformer_lens_major() < 4
 
 
-@cache
 def stand_in_tokenizer() -> PreTrainedTokenizerBase:
-    """A tokenizer to boot with.
+    """A new tokenizer to boot with; booting changes it, so one serves once.
 
     `boot_transformers` reloads the tokenizer it is given from disk or hub, which loses added tokens,
     chat templates and padding, and fails for one made in memory. A tokenizer without BOS is kept.
@@ -83,6 +83,14 @@ def install_tokenizer(
         len(dressed) > plain and dressed[-1] == tokenizer.eos_token_id
     )
     bridge.cfg.default_prepend_bos = bool(prefix)
+
+
+def check_switched_on(bridge: TransformerBridge, point: HookPoint, name: str) -> None:
+    """Raise ValueError, naming the switch, where a hook point is switched off and would never fire."""
+    if transformer_lens_major() < 4:
+        bridge.check_hooks_to_add(name)
+    else:
+        bridge.check_hooks_to_add(point, name, print)
 
 
 def weights_processed(bridge: Any) -> bool:

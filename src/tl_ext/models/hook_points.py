@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tl_ext import upstream
 from tl_ext.errors import HookPointError, nearest
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def resolve(model: TransformerBridge, name: str) -> HookPoint:
             "`model.hook_dict` lists them all."
         )
     try:
-        model.check_hooks_to_add(name)
+        upstream.check_switched_on(model, points[name], name)
     except ValueError as off:
         raise HookPointError(str(off)) from off
     return points[name]
