@@ -1,0 +1,72 @@
+# make study      the whole exploration on the embedded model, into out/study/
+# make test       every test, in .venv (TransformerLens 3.9.0 with SAELens)
+# make check      style, types, layers, docs, and the wheel in an empty environment
+# make test-tl4   the tests in .venv-tl4 (TransformerLens 4.3.0, no SAELens)
+#
+# TORCH_INDEX=URL adds a package index, for another build of torch.
+
+PYTHON ?= python3.11
+TORCH_INDEX ?=
+JOBS ?= 2
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+INSTALL := PYTHON=$(PYTHON) TORCH_INDEX=$(TORCH_INDEX) tools/environment
+# One thread a process: several of them share the machine.
+export OMP_NUM_THREADS ?= 1
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: study test check lint types layers docs wheel test-tl4 smoke-tl4-sae setup pins clean
+
+study: .venv/.ready
+	$(BIN)/tl-ext study --out out/study
+
+test: .venv/.ready
+	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+check: lint types layers docs wheel
+
+lint: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.ready
+	$(BIN)/mypy
+
+layers: .venv/.ready
+	$(BIN)/lint-imports
+
+docs: .venv/.ready
+	$(BIN)/mkdocs build --strict --quiet --site-dir build/site
+
+wheel: .venv/.ready
+	rm -rf build/dist
+	$(BIN)/python -m build --no-isolation --outdir build/dist . >/dev/null
+	$(INSTALL) --fresh build/venv-wheel constraints/tl3.txt --only build/dist/*.whl
+	cd build && env -u PYTHONPATH venv-wheel/bin/python -I ../tests/wheel/smoke.py
+
+test-tl4: .venv-tl4/.ready
+	.venv-tl4/bin/python -m pytest -n $(JOBS) -m "not saelens" $(PYTEST_ARGS)
+
+# SAELens beside TransformerLens 4: installed without its own pins, says whether it imports.
+smoke-tl4-sae: .venv-tl4-sae/.ready
+	.venv-tl4-sae/bin/python tests/wheel/smoke.py --beside-saelens
+
+setup: .venv/.ready .venv-tl4/.ready .venv-tl4-sae/.ready
+
+.venv/.ready: constraints/tl3.txt pyproject.toml tools/environment
+	$(INSTALL) .venv constraints/tl3.txt --editable .
+
+.venv-tl4/.ready: constraints/tl4.txt pyproject.toml tools/environment
+	$(INSTALL) .venv-tl4 constraints/tl4.txt --editable .
+
+.venv-tl4-sae/.ready: constraints/tl4-sae.txt constraints/tl4.txt pyproject.toml tools/environment
+	$(INSTALL) .venv-tl4-sae constraints/tl4.txt constraints/tl4-sae.txt \
+		--without-deps sae-lens==6.54.12 --editable .
+
+pins: .venv/.ready
+	tools/pins $(BIN)/uv
+
+clean:
+	rm -rf .venv .venv-tl4 .venv-tl4-sae build dist site out
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
