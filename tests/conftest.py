@@ -1,4 +1,4 @@
-"""What every test shares: Hypothesis profiles, one torch thread, and where the shared material lies."""
+"""What every test shares: Hypothesis profiles, one torch thread, the shared material."""
 
 from __future__ import annotations
 
