@@ -1,0 +1,130 @@
+"""The process-wide ledger and the calls that use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tl_ext.errors import TlExtError
+from tl_ext.fixes.ledger import FixStatus, Ledger
+from tl_ext.fixes.probing import Finding, run_probe
+from tl_ext.plugins import FixSpec, PluginManager, Specs, build_manager
+
+# One per process, because what it changes is: upstream's modules are shared by all code here.
+_ledger = Ledger()
+
+
+def specs(*, manager: PluginManager | None = None) -> Specs[FixSpec]:
+    """Every fix that is known, by slug.
+
+    Args:
+        manager: Where to look; None builds a manager.
+
+    Returns:
+        The fixes of this package and of installed plugins.
+    """
+    return (manager or build_manager()).fixes()
+
+
+def apply(*slugs: str, manager: PluginManager | None = None) -> list[FixStatus]:
+    """Put fixes in effect for the whole process, in the order given.
+
+    Applies are counted: a fix goes when it was reverted as often as it was applied.
+
+    Args:
+        slugs: The fixes' names.
+        manager: Where to look them up; None builds a manager.
+
+    Returns:
+        Where each stands now.
+
+    Raises:
+        PluginError: A slug is not known.
+        FixError: A fix cannot be applied; those applied before it in this call are taken back.
+    """
+    known = specs(manager=manager)
+    wanted = [known[slug] for slug in slugs]
+    done: list[FixSpec] = []
+    try:
+        for spec in wanted:
+            _ledger.apply(spec)
+            done.append(spec)
+    except TlExtError:
+        for spec in reversed(done):
+            _ledger.revert(spec)
+        raise
+    return [_ledger.status(spec) for spec in wanted]
+
+
+def revert(*slugs: str, manager: PluginManager | None = None) -> list[FixStatus]:
+    """Take one apply of each fix back, in the order given; any order will do.
+
+    Args:
+        slugs: The fixes' names.
+        manager: Where to look them up; None builds a manager.
+
+    Returns:
+        Where each stands now.
+
+    Raises:
+        PluginError: A slug is not known.
+        FixError: A fix is not applied, or something else has changed what it had wrapped.
+    """
+    known = specs(manager=manager)
+    return [_ledger.revert(known[slug]) for slug in slugs]
+
+
+@contextmanager
+def applied(*slugs: str, manager: PluginManager | None = None) -> Iterator[list[FixStatus]]:
+    """Fixes for the length of a `with` block. Process-wide: other threads have them too.
+
+    Args:
+        slugs: The fixes' names.
+        manager: Where to look them up; None builds a manager.
+
+    Yields:
+        Where each stands.
+
+    Raises:
+        PluginError: A slug is not known.
+        FixError: A fix cannot be applied, or not taken back.
+    """
+    manager = manager or build_manager()
+    statuses = apply(*slugs, manager=manager)
+    try:
+        yield statuses
+    finally:
+        revert(*reversed(slugs), manager=manager)
+
+
+def status(*slugs: str, manager: PluginManager | None = None) -> list[FixStatus]:
+    """Where fixes stand.
+
+    Args:
+        slugs: The fixes' names; none means all.
+        manager: Where to look them up; None builds a manager.
+
+    Returns:
+        One record per fix.
+
+    Raises:
+        PluginError: A slug is not known.
+    """
+    known = specs(manager=manager)
+    return [_ledger.status(known[slug]) for slug in slugs or known]
+
+
+def probe(slug: str, *, manager: PluginManager | None = None) -> Finding:
+    """Whether an upstream bug is there, by reproducing it.
+
+    Args:
+        slug: The fix's name.
+        manager: Where to look it up; None builds a manager.
+
+    Returns:
+        PRESENT, ABSENT or UNKNOWN, with what was seen.
+
+    Raises:
+        PluginError: The slug is not known.
+    """
+    return run_probe(specs(manager=manager)[slug])

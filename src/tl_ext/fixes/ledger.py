@@ -1,0 +1,287 @@
+"""Who changed what of somebody else's package, in which order, and how to take it back.
+
+The ledger keeps, per (owner, name), what was there first and the ordered wrappers on top of it.
+Reverting one fix rebuilds the rest of the chain from the original, so fixes may be taken back in
+any order. Applies are counted: a fix goes when it was reverted as often as it was applied. A value
+that neither upstream nor the ledger put there is never overwritten: the ledger stops with
+[`FixError`][tl_ext.errors.FixError].
+
+A name is read from `vars(owner)`: where a class only inherits it, reverting deletes our entry, so
+that later changes to the base class show again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tl_ext.errors import FixError, nearest
+from tl_ext.plugins.manager import resolve
+from tl_ext.plugins.specs import FixSpec
+
+_MISSING: Any = object()
+
+
+@dataclass(frozen=True)
+class FixStatus:
+    """Where one fix stands.
+
+    Attributes:
+        slug: The fix.
+        applied: How many applies have not been reverted; 0: not in effect.
+        targets: The names it wraps now, as `"module:attribute"`.
+        absent: Declared targets that this release does not have.
+        stray: Where modules not declared as targets hold the name that was wrapped, or still hold
+            the wrapper; code there does not follow the fix.
+    """
+
+    slug: str
+    applied: int
+    targets: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    stray: tuple[str, ...] = ()
+
+
+@dataclass
+class _Layer:
+    """One fix's wrapper at one name."""
+
+    slug: str
+    wrap: Callable[[Any], Any]
+    value: Any = _MISSING
+
+
+@dataclass
+class _Slot:
+    """One name of one owner: what was there and what lies on top of it."""
+
+    target: str
+    owner: Any
+    name: str
+    own: Any  # what vars(owner) held, or _MISSING where the name was inherited
+    original: Any  # the same, looked up through the base classes
+    layers: list[_Layer] = field(default_factory=list)
+
+    @property
+    def expected(self) -> Any:
+        return self.layers[-1].value if self.layers else self.own
+
+    def check(self) -> None:
+        current = vars(self.owner).get(self.name, _MISSING)
+        if current is not self.expected:
+            raise FixError(
+                f"{self.target} holds {_shown(current)}, which neither upstream nor the fixes "
+                f"{[layer.slug for layer in self.layers]} put there. Take that change back first; "
+                "the fixes stay as they are until then."
+            )
+
+    def rebuild(self, shared: dict[tuple[str, int], Any]) -> None:
+        """Stack the layers on the original again; one object under one fix gets one wrapper."""
+        below = self.original
+        for layer in self.layers:
+            key = (layer.slug, id(below))
+            if key not in shared:
+                shared[key] = _wrapped(layer.wrap, below)
+            below = layer.value = shared[key]
+
+    def write(self) -> None:
+        if self.expected is _MISSING:
+            delattr(self.owner, self.name)
+        else:
+            setattr(self.owner, self.name, self.expected)
+
+
+@dataclass
+class _Entry:
+    """One fix that is in effect."""
+
+    count: int
+    slots: list[_Slot]
+    absent: tuple[str, ...]
+
+
+class Ledger:
+    """The record of applied fixes, for the whole process; one lock around every change."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._slots: dict[tuple[int, str], _Slot] = {}
+        self._entries: dict[str, _Entry] = {}
+
+    def apply(self, spec: FixSpec) -> FixStatus:
+        """Put a fix in effect, or count one more apply where it is already.
+
+        Args:
+            spec: A fix of the runtime kind.
+
+        Returns:
+            Where the fix stands now.
+
+        Raises:
+            FixError: The fix is of another kind, a target does not exist and is not marked as such,
+                a target holds a foreign value, or wrapping failed. Nothing is changed then.
+        """
+        if spec.kind != "runtime":
+            raise FixError(
+                f"The fix {spec.slug!r} is {spec.kind} and cannot be applied to what is imported. "
+                "See its patch in patches/."
+            )
+        with self._lock:
+            if spec.slug in self._entries:
+                entry = self._entries[spec.slug]
+                for slot in entry.slots:
+                    slot.check()
+                entry.count += 1
+                return self.status(spec)
+            slots, absent = self._locate(spec)
+            for slot in slots:
+                slot.check()
+            wrap: Callable[[Any], Any] = resolve(spec.wrap or "")
+            for slot in slots:
+                slot.layers.append(_Layer(spec.slug, wrap))
+            self._change(slots, undo=lambda slot: slot.layers.pop())
+            for slot in slots:
+                self._slots.setdefault((id(slot.owner), slot.name), slot)
+            self._entries[spec.slug] = _Entry(1, slots, absent)
+            return self.status(spec)
+
+    def revert(self, spec: FixSpec) -> FixStatus:
+        """Take one apply of a fix back, and the fix itself with the last of them.
+
+        Args:
+            spec: The fix.
+
+        Returns:
+            Where the fix stands now.
+
+        Raises:
+            FixError: It is not applied, or a target holds a foreign value. Nothing is changed then.
+        """
+        with self._lock:
+            entry = self._entries.get(spec.slug)
+            if entry is None:
+                raise FixError(
+                    f"The fix {spec.slug!r} is not applied; applied are "
+                    f"{', '.join(self._entries) or 'none'}."
+                )
+            for slot in entry.slots:
+                slot.check()
+            if entry.count > 1:
+                entry.count -= 1
+                return self.status(spec)
+            before = {id(slot): list(slot.layers) for slot in entry.slots}
+            for slot in entry.slots:
+                slot.layers = [layer for layer in slot.layers if layer.slug != spec.slug]
+            self._change(entry.slots, undo=lambda slot: setattr(slot, "layers", before[id(slot)]))
+            del self._entries[spec.slug]
+            for slot in entry.slots:
+                if not slot.layers:
+                    del self._slots[id(slot.owner), slot.name]
+            return self.status(spec)
+
+    def status(self, spec: FixSpec) -> FixStatus:
+        """Where a fix stands.
+
+        Args:
+            spec: The fix.
+
+        Returns:
+            Its count, targets, and modules that hold the wrapped name without being declared.
+        """
+        with self._lock:
+            entry = self._entries.get(spec.slug)
+            if entry is None:
+                return FixStatus(spec.slug, 0)
+            targets = tuple(slot.target for slot in entry.slots)
+            return FixStatus(spec.slug, entry.count, targets, entry.absent, _strays(entry.slots))
+
+    def _locate(self, spec: FixSpec) -> tuple[list[_Slot], tuple[str, ...]]:
+        """The slots a fix's targets mean, known ones where there are, and the absent targets."""
+        slots, absent = [], []
+        for target in spec.targets:
+            slot = _slot(target)
+            if slot is None:
+                absent.append(target.removesuffix("?"))
+            else:
+                slots.append(self._slots.get((id(slot.owner), slot.name), slot))
+        if not slots:
+            raise FixError(
+                f"The fix {spec.slug!r} found none of its targets ({', '.join(absent)}). "
+                "This release of its upstream package is one it does not know."
+            )
+        return slots, tuple(absent)
+
+    def _change(self, slots: list[_Slot], *, undo: Callable[[_Slot], object]) -> None:
+        """Rebuild and write slots, all or none."""
+        values = [[layer.value for layer in slot.layers] for slot in slots]
+        try:
+            shared: dict[tuple[str, int], Any] = {}
+            for slot in slots:
+                slot.rebuild(shared)
+        except Exception as error:
+            for slot, old in zip(slots, values, strict=True):
+                for layer, value in zip(slot.layers, old, strict=True):
+                    layer.value = value
+                undo(slot)
+            raise FixError(f"Wrapping {slots[0].target} failed: {error!r}") from error
+        for slot in slots:
+            slot.write()
+
+
+def _slot(target: str) -> _Slot | None:
+    """A slot for a target as things are now; None for a target marked `?` that does not exist."""
+    may_lack = target.endswith("?")
+    module_name, _, path = target.removesuffix("?").partition(":")
+    *parents, name = path.split(".")
+    try:
+        owner: Any = importlib.import_module(module_name)
+        for parent in parents:
+            owner = getattr(owner, parent)
+        own = vars(owner).get(name, _MISSING)
+        original = inspect.getattr_static(owner, name) if own is _MISSING else own
+    except (ImportError, AttributeError) as error:
+        if may_lack:
+            return None
+        known = dir(sys.modules[module_name]) if module_name in sys.modules else ()
+        raise FixError(
+            f"The target {target} does not exist: {error}.{nearest(name, known)}"
+        ) from error
+    return _Slot(target.removesuffix("?"), owner, name, own, original)
+
+
+def _wrapped(wrap: Callable[[Any], Any], below: Any) -> Any:
+    """Wrap a value; for static and class methods the function inside, dressed alike afterwards."""
+    if isinstance(below, (staticmethod, classmethod)):
+        return type(below)(wrap(below.__func__))
+    return wrap(below)
+
+
+def _strays(slots: Iterable[_Slot]) -> tuple[str, ...]:
+    """Names in loaded modules that hold the original of a slot, or a value of its chain."""
+    declared = {(id(slot.owner), slot.name) for slot in slots}
+    watched = {
+        id(value)
+        for slot in slots
+        for value in (slot.original, *(layer.value for layer in slot.layers))
+    }
+    found = []
+    for module_name, module in list(sys.modules.items()):
+        # Ours hold the value to wrap it; a lazy module may answer anything to getattr.
+        if module_name.partition(".")[0] == "tl_ext" or not isinstance(module, type(sys)):
+            continue
+        for name, value in list(vars(module).items()):
+            if id(value) in watched and (id(module), name) not in declared:
+                found.append(f"{module_name}:{name}")
+    return tuple(sorted(found))
+
+
+def _shown(value: Any) -> str:
+    if value is _MISSING:
+        return "nothing"
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."

@@ -1,0 +1,233 @@
+"""What a plugin hands over: frozen records of names and references.
+
+Nothing here imports torch. Every callable is a reference, the string `"module:attribute"` (the
+attribute may be dotted), which [`resolve`][tl_ext.plugins.manager.resolve] turns into the object.
+A record that cannot be right is refused where it is made, with a
+[`PluginError`][tl_ext.errors.PluginError].
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal, get_args
+
+from tl_ext.errors import PluginError
+
+Kind = Literal["runtime", "import-time", "source-only"]
+TakesEffect = Literal["now", "at boot"]
+
+_REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*\??")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+
+
+@dataclass(frozen=True)
+class _Spec:
+    """The checks that all specs share."""
+
+    key: ClassVar[str]  # the field whose value no two plugins may both claim
+    required: ClassVar[tuple[str, ...]] = ()  # fields that hold a reference
+    optional: ClassVar[tuple[str, ...]] = ()  # fields that hold a reference or None
+
+    def __post_init__(self) -> None:
+        name = getattr(self, self.key)
+        if not isinstance(name, str) or not name.strip():
+            raise self._error(self.key, name, "a name that is not empty")
+        for field in (*self.required, *self.optional):
+            value = getattr(self, field)
+            if value is None and field in self.optional:
+                continue
+            if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
+                raise self._error(field, value, '"module:attribute"')
+
+    def _error(self, field: str, given: object, expected: str) -> PluginError:
+        name = getattr(self, self.key)
+        return PluginError(
+            f"{type(self).__name__}({self.key}={name!r}): {field} is {given!r}; "
+            f"expected {expected}."
+        )
+
+    @property
+    def name_of(self) -> str:
+        """The name that no two plugins may both claim."""
+        return str(getattr(self, self.key))
+
+    def references(self) -> dict[str, str]:
+        """Every reference of this record, by field; absent ones are left out."""
+        present = {field: getattr(self, field) for field in (*self.required, *self.optional)}
+        return {field: ref for field, ref in present.items() if ref is not None}
+
+
+@dataclass(frozen=True)
+class AdapterSpec(_Spec):
+    """An architecture TransformerLens can boot once this is activated.
+
+    Attributes:
+        architecture: The model class's name as checkpoints give it in `config.json`, such as
+            `"ChatGLMForConditionalGeneration"`.
+        adapter: Reference to a subclass of upstream's `ArchitectureAdapter`.
+        conformance: Reference to a callable that makes a tiny random model for the conformance
+            suite.
+        register: Reference to a callable without arguments that teaches transformers the config,
+            model and tokenizer classes (`AutoConfig.register` and its like); called once per
+            process.
+    """
+
+    architecture: str
+    adapter: str
+    conformance: str | None = None
+    register: str | None = None
+
+    key: ClassVar[str] = "architecture"
+    required: ClassVar[tuple[str, ...]] = ("adapter",)
+    optional: ClassVar[tuple[str, ...]] = ("conformance", "register")
+
+
+@dataclass(frozen=True)
+class FixSpec(_Spec):
+    """A bug of an upstream package that can be probed for and, where possible, fixed from outside.
+
+    Attributes:
+        slug: Its name, of lower-case words and hyphens.
+        symptom: What a user sees, in one line.
+        upstream: The package that has the bug, as it is imported: `"transformer_lens"`,
+            `"sae_lens"`.
+        kind: `"runtime"` is applied to what is imported; `"import-time"` must come before the
+            upstream package is imported; `"source-only"` exists as a patch alone.
+        takes_effect: `"now"`, or `"at boot"` for a fix that only models booted afterwards have.
+        probe: Reference to a callable without arguments that returns
+            [`Finding`][tl_ext.fixes.probing.Finding]: it reproduces the bug and never looks at a
+            version number.
+        wrap: Reference to a callable `(original) -> replacement`, for the runtime kind.
+        targets: The names to wrap, as `"module:attribute"` or `"module:Class.attribute"`: every
+            module that bound the name by `from x import f` is one. A target that ends in `?` does
+            not exist in every release.
+        bug: The upstream report's address, or None where there is none yet.
+        needed_by: What of ours needs the fix.
+    """
+
+    slug: str
+    symptom: str
+    upstream: str
+    kind: Kind
+    takes_effect: TakesEffect
+    probe: str
+    wrap: str | None = None
+    targets: tuple[str, ...] = ()
+    bug: str | None = None
+    needed_by: str = ""
+
+    key: ClassVar[str] = "slug"
+    required: ClassVar[tuple[str, ...]] = ("probe",)
+    optional: ClassVar[tuple[str, ...]] = ("wrap",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.slug):
+            raise self._error("slug", self.slug, "lower-case words joined by hyphens")
+        for field, allowed in (("kind", Kind), ("takes_effect", TakesEffect)):
+            if getattr(self, field) not in get_args(allowed):
+                expected = " or ".join(map(repr, get_args(allowed)))
+                raise self._error(field, getattr(self, field), expected)
+        for target in _names(self, "targets"):
+            if not _REFERENCE.fullmatch(target):
+                raise self._error("targets", target, '"module:attribute"')
+        wraps = bool(self.wrap and self.targets)
+        if self.kind == "runtime" and not wraps:
+            raise self._error("wrap, targets", (self.wrap, self.targets), "both, for a runtime fix")
+        if self.kind == "source-only" and (self.wrap or self.targets):
+            raise self._error(
+                "wrap, targets", (self.wrap, self.targets), "none: it is a patch alone"
+            )
+
+
+@dataclass(frozen=True)
+class AnalysisSpec(_Spec):
+    """One analysis of the study: tensors from a model, tables from tensors, marks from tables.
+
+    Attributes:
+        name: Its name, which is also the stem of its files.
+        title: Its heading on the page.
+        needs: What it reads of the study's context, such as `("model", "dictionaries",
+            "concepts")`.
+        collect: Reference to the part that runs the model and gives tensors.
+        tabulate: Reference to the pure part, tensors to tables.
+        draw: Reference to the part that turns tables into marks.
+        caption: What a reader may and may not conclude from it.
+    """
+
+    name: str
+    title: str
+    needs: tuple[str, ...]
+    collect: str
+    tabulate: str
+    draw: str
+    caption: str
+
+    key: ClassVar[str] = "name"
+    required: ClassVar[tuple[str, ...]] = ("collect", "tabulate", "draw")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _names(self, "needs")
+
+
+@dataclass(frozen=True)
+class DictionarySourceSpec(_Spec):
+    """A place dictionaries come from, addressed as `scheme://rest`.
+
+    Attributes:
+        scheme: The part before `://`, in lower case.
+        open: Reference to a callable that is given the part after `://` and gives the dictionaries
+            there; see [`load_dictionaries`][tl_ext.dictionaries.loading.load_dictionaries].
+        description: One line for `tl-ext plugins`.
+    """
+
+    scheme: str
+    open: str
+    description: str
+
+    key: ClassVar[str] = "scheme"
+    required: ClassVar[tuple[str, ...]] = ("open",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not _SCHEME.fullmatch(self.scheme):
+            raise self._error("scheme", self.scheme, "lower-case letters, digits, '+', '.', '-'")
+
+
+@dataclass(frozen=True)
+class ScorerSpec(_Spec):
+    """A score of generated texts.
+
+    Attributes:
+        name: Its name, and its column's.
+        score: Reference to a callable `(Generations) -> pandas.Series`, one number per generation.
+        description: What the number means, with its unit.
+        map_to_unit: Reference to a callable that maps the numbers to [0, 1], 1 being best; None
+            where they lie there already.
+        higher_is_better: False for a score such as perplexity.
+    """
+
+    name: str
+    score: str
+    description: str
+    map_to_unit: str | None = None
+    higher_is_better: bool = True
+
+    key: ClassVar[str] = "name"
+    required: ClassVar[tuple[str, ...]] = ("score",)
+    optional: ClassVar[tuple[str, ...]] = ("map_to_unit",)
+
+
+def _names(spec: Any, field: str) -> tuple[str, ...]:
+    """The field as the tuple of strings it must be; a lone string is the common slip."""
+    value = getattr(spec, field)
+    if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
+        raise spec._error(field, value, "a tuple of strings")
+    return value
+
+
+def fields_of(spec: _Spec) -> dict[str, Any]:
+    """The record's fields as a plain dict, for JSON."""
+    return {field.name: getattr(spec, field.name) for field in fields(spec)}
