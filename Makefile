@@ -37,7 +37,7 @@ layers: .venv/.ready
 	$(BIN)/lint-imports
 
 docs: .venv/.ready
-	$(BIN)/mkdocs build --strict --quiet --site-dir build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
 
 wheel: .venv/.ready
 	rm -rf build/dist

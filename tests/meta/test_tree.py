@@ -68,7 +68,7 @@ def test_source_files_fit_a_look() -> None:
     long = {
         str(path.relative_to(ROOT)): lines
         for path in PACKAGE.rglob("*.py")
-        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 700
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 1000
     }
     assert not long, "split these, or say why not"
 
