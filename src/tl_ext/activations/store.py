@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from tl_ext.errors import OutputError
@@ -96,3 +97,13 @@ def remembered(
 def canonical(key: Mapping[str, object]) -> str:
     """One spelling for one key."""
     return json.dumps(key, sort_keys=True, ensure_ascii=True, default=str)
+
+
+def text_tensor(text: str) -> Tensor:
+    """Text as bytes in a tensor [byte], to be stored beside numbers."""
+    return torch.tensor(list(text.encode()), dtype=torch.uint8)
+
+
+def tensor_text(tensor: Tensor) -> str:
+    """The text of a tensor that `text_tensor` made."""
+    return bytes(tensor.tolist()).decode()

@@ -116,9 +116,7 @@ def batch(
         raise InputError("There are no texts to read: an empty list was given.")
     tokenizer = model.tokenizer
     head = list(prefix_ids(tokenizer) if prefix is None else prefix)
-    rows = [
-        head + list(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]
-    ]
+    rows = [head + list(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
     return from_ids(
         model, rows, prefix_length=len(head), padding_side=padding_side, max_tokens=max_tokens
     )
