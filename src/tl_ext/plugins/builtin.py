@@ -14,8 +14,66 @@ from tl_ext.plugins.specs import (
 # One row per architecture upstream lacks.
 ADAPTERS: tuple[AdapterSpec, ...] = ()
 
-# One row per analysis of the study, in the order of the page; the callables live in tl_ext.study.
-ANALYSES: tuple[AnalysisSpec, ...] = ()
+
+
+def _analysis(name: str, title: str, caption: str, *needs: str) -> AnalysisSpec:
+    """One of ours: a module of tl_ext.study.analyses with collect, tabulate and draw."""
+    module = f"tl_ext.study.analyses.{name}"
+    return AnalysisSpec(
+        name=name,
+        title=title,
+        needs=needs,
+        collect=f"{module}:collect",
+        tabulate=f"{module}:tabulate",
+        draw=f"{module}:draw",
+        caption=caption,
+    )
+
+
+# One row per analysis of the study, in the order of the page.
+ANALYSES: tuple[AnalysisSpec, ...] = (
+    _analysis(
+        "dictionary_quality",
+        "How far the dictionaries can be trusted",
+        "What a dictionary leaves unexplained, none of the following can see.",
+    ),
+    _analysis(
+        "readings",
+        "Readings",
+        "Every latent at every concept's words and on background text.",
+    ),
+    _analysis(
+        "concept_activations",
+        "Features of a concept",
+        "Which latents fire at the words that say happy, sad and excited, and how strongly?",
+        "readings",
+    ),
+    _analysis(
+        "shared_features",
+        "Shared and private features",
+        "What do two concepts share, once what their sentences share is taken out?",
+        "readings",
+    ),
+    _analysis(
+        "feature_similarity",
+        "How alike features are, within a layer and across layers",
+        "Do latents that fire on one concept point the same way, and does a latent of one layer have "
+        "a counterpart in another?",
+        "readings",
+    ),
+    _analysis(
+        "token_probabilities",
+        "Does the model know the language?",
+        "How probable the tokens of the exploration's sentence are, in French and in English.",
+    ),
+    _analysis(
+        "languages",
+        "One concept in two languages",
+        "Which latents fire on the word in both languages, in the residual stream and in attention?",
+        "readings",
+        "shared_features",
+    ),
+)
 
 FIXES: tuple[FixSpec, ...] = (
     FixSpec(

@@ -1,5 +1,4 @@
-"""Finds plugins one at a time, asks each hook one implementation at a time, and reports on all of
-it.
+"""Finds plugins one by one, asks hooks one implementation at a time, and reports on all of it.
 
 pluggy keeps the registry. Left to itself it lets one broken entry point abort all loading, lets one
 implementation that raises throw away everybody's results, and registers a misspelled hook without a

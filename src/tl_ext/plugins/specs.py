@@ -143,16 +143,18 @@ class FixSpec(_Spec):
 
 @dataclass(frozen=True)
 class AnalysisSpec(_Spec):
-    """One analysis of the study: tensors from a model, tables from tensors, marks from tables.
+    """One analysis of the study: tensors from a model, tables from tensors, figures from tables.
 
     Attributes:
         name: Its name, which is also the stem of its files.
         title: Its heading on the page.
-        needs: What it reads of the study's context, such as `("model", "dictionaries",
-            "concepts")`.
-        collect: Reference to the part that runs the model and gives tensors.
-        tabulate: Reference to the pure part, tensors to tables.
-        draw: Reference to the part that turns tables into marks.
+        needs: The names of the analyses whose tensors it reads.
+        collect: Reference to `(session, needs) -> {name: tensor}`: runs the model. What it gives is
+            stored, so that a rerun continues; `needs` holds the tensors of the analyses named above,
+            by name.
+        tabulate: Reference to `(tensors, plan) -> {name: table}`: pure; its own tensors and those it
+            needs come by analysis name.
+        draw: Reference to `(tables, plan) -> {name: Figure}`.
         caption: What a reader may and may not conclude from it.
     """
 
@@ -178,8 +180,10 @@ class DictionarySourceSpec(_Spec):
 
     Attributes:
         scheme: The part before `://`, in lower case.
-        open: Reference to a callable that is given the part after `://` and gives the dictionaries
-            there; see [`load_dictionaries`][tl_ext.dictionaries.loading.load_dictionaries].
+        open: Reference to `(rest, *, hook_points, ids, device) -> iterable of Dictionary`, where
+            `rest` is the part after `://`; the options are those of
+            [`load_dictionaries`][tl_ext.dictionaries.loading.load_dictionaries], which checks again
+            what was asked for.
         description: One line for `tl-ext plugins`.
     """
 

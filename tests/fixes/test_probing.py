@@ -1,0 +1,90 @@
+"""A probe leaves no trace, and one that fails says UNKNOWN."""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+import types
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tl_ext import fixes
+from tl_ext.errors import PluginError
+from tl_ext.fixes.probing import Finding, State, run_probe
+from tl_ext.plugins import FixSpec
+
+SLUG = "registered-adapters-ignored-by-boot"
+
+
+def spec(probe: Any, monkeypatch: pytest.MonkeyPatch, upstream: str = "json") -> FixSpec:
+    module = types.ModuleType("made_for_probing")
+    module.probe = probe  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "made_for_probing", module)
+    return FixSpec("a", "none", upstream, "source-only", "now", "made_for_probing:probe")
+
+
+def surroundings() -> tuple[Any, ...]:
+    return (
+        random.getstate(),
+        np.random.get_state()[1].tolist(),  # type: ignore[index]
+        torch.get_rng_state().tolist(),
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+        logging.root.manager.disable,
+        list(warnings.filters),
+    )
+
+
+def disturbing() -> Finding:
+    random.random()
+    np.random.rand()
+    torch.manual_seed(5)
+    torch.set_default_dtype(torch.float64)
+    torch.set_grad_enabled(False)
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("error")
+    return Finding(State.PRESENT, "seen")
+
+
+def test_what_a_probe_disturbs_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = surroundings()
+    finding = run_probe(spec(disturbing, monkeypatch))
+    assert (finding.state, finding.evidence) == (State.PRESENT, "seen")
+    assert surroundings() == before
+
+
+def test_a_probe_that_raises_is_unknown_and_puts_back_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raising() -> Finding:
+        disturbing()
+        raise KeyError("lost")
+
+    before = surroundings()
+    finding = run_probe(spec(raising, monkeypatch))
+    assert str(finding) == "UNKNOWN: the probe raised KeyError: 'lost'"
+    assert surroundings() == before
+
+
+def test_an_absent_upstream_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    finding = run_probe(spec(disturbing, monkeypatch, upstream="no_such_upstream"))
+    assert finding.state is State.UNKNOWN
+    assert "importing no_such_upstream failed" in finding.evidence
+
+
+def test_an_unknown_slug_is_an_error_with_the_nearest() -> None:
+    with pytest.raises(PluginError, match=f"Nearest: {SLUG}"):
+        fixes.probe("registered-adapters-ignored")
+
+
+def test_every_shipped_probe_is_quick_and_leaves_no_trace() -> None:
+    fixes.probe(SLUG)  # once for the imports
+    before = surroundings()
+    for slug in fixes.specs():
+        finding = fixes.probe(slug)
+        assert finding.seconds < 2, slug
+        assert finding.evidence, slug
+    assert surroundings() == before

@@ -1,0 +1,70 @@
+"""A spec that cannot be right is refused where it is made."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+
+from tl_ext.errors import PluginError
+from tl_ext.plugins import AdapterSpec, AnalysisSpec, DictionarySourceSpec, FixSpec, ScorerSpec
+
+FIX: dict[str, Any] = {
+    "slug": "a-fix",
+    "symptom": "what is seen",
+    "upstream": "some_package",
+    "kind": "runtime",
+    "takes_effect": "now",
+    "probe": "a.module:probe",
+    "wrap": "a.module:wrap",
+    "targets": ("some_package.part:Class.method", "some_package.other:name?"),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "told"),
+    [
+        (AdapterSpec, {"architecture": "", "adapter": "a:b"}, "architecture is ''"),
+        (AdapterSpec, {"architecture": "A", "adapter": "a.b"}, "adapter is 'a.b'"),
+        (AdapterSpec, {"architecture": "A", "adapter": "a:b", "register": "x"}, "register is 'x'"),
+        (
+            DictionarySourceSpec,
+            {"scheme": "S3", "open": "a:b", "description": ""},
+            "scheme is 'S3'",
+        ),
+        (ScorerSpec, {"name": "n", "score": ":b", "description": ""}, "score is ':b'"),
+        (FixSpec, FIX | {"slug": "A Fix"}, "lower-case words"),
+        (FixSpec, FIX | {"kind": "magic"}, "'runtime' or 'import-time' or 'source-only'"),
+        (FixSpec, FIX | {"takes_effect": "later"}, "'now' or 'at boot'"),
+        (FixSpec, FIX | {"targets": "a:b"}, "a tuple of strings"),
+        (FixSpec, FIX | {"targets": ("a.b",)}, "targets is 'a.b'"),
+        (FixSpec, FIX | {"wrap": None}, "both, for a runtime fix"),
+        (FixSpec, FIX | {"kind": "source-only"}, "it is a patch alone"),
+        (
+            AnalysisSpec,
+            {
+                "name": "n",
+                "title": "",
+                "needs": "readings",
+                "collect": "a:b",
+                "tabulate": "a:b",
+                "draw": "a:b",
+                "caption": "",
+            },
+            "needs is 'readings'; expected a tuple of strings",
+        ),
+    ],
+)
+def test_what_cannot_be_right_is_refused(kind: Any, given: dict[str, Any], told: str) -> None:
+    with pytest.raises(PluginError, match=told):
+        kind(**given)
+
+
+def test_a_spec_says_its_name_and_its_references_and_stays_as_it_is() -> None:
+    spec = FixSpec(**FIX)
+    assert spec.name_of == "a-fix"
+    assert spec.references() == {"probe": "a.module:probe", "wrap": "a.module:wrap"}
+    assert AdapterSpec("A", "a:b").references() == {"adapter": "a:b"}
+    with pytest.raises(FrozenInstanceError):
+        spec.slug = "another"  # type: ignore[misc]
