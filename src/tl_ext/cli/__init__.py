@@ -1,0 +1,47 @@
+"""The command `tl-ext`: one file per command, each importing what it needs when it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from tl_ext.cli import features, fixes, plugins, similarity, steer, study, testbed, tokens
+from tl_ext.errors import TlExtError
+
+
+class Commands(TyperGroup):
+    """Says what is wrong in a sentence; a traceback is for bugs of ours."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; our own errors end it with status 2, an interrupt with 130."""
+        try:
+            return super().invoke(ctx)
+        except TlExtError as error:
+            typer.secho(f"tl-ext: {error}", err=True, fg=typer.colors.RED)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt:
+            typer.echo(
+                "tl-ext: interrupted; the same command continues where it stopped.", err=True
+            )
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    help=(
+        "Features of dictionaries in language models: find them, compare them, steer with them, and "
+        "tell a finding from chance."
+    ),
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+app.command("study")(study.study)
+app.command("features")(features.features)
+app.command("similarity")(similarity.similarity)
+app.command("steer")(steer.steer)
+app.command("tokens")(tokens.tokens)
+app.add_typer(testbed.app, name="testbed")
+app.add_typer(plugins.app, name="plugins")
+app.add_typer(fixes.app, name="fixes")

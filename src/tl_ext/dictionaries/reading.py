@@ -1,0 +1,248 @@
+"""Latents of texts: at a word, over background text, for chosen latents.
+
+One pass over the texts serves every dictionary. Only the tokens asked for are encoded, except by a
+dictionary that needs context, which gets the whole sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from tl_ext.activations.capture import CapturedBatch, iterate, locate
+from tl_ext.concepts.aggregation import OverTokens, word_rows
+from tl_ext.concepts.spans import word_spans
+from tl_ext.dictionaries.dictionary import Dictionary
+from tl_ext.errors import DictionaryError, InputError
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+    from tl_ext.concepts.concept import Example
+
+
+@dataclass(frozen=True, eq=False)
+class BackgroundStatistics:
+    """What a dictionary's latents do on ordinary text.
+
+    Attributes:
+        firing_rate: Share of tokens on which each latent is above 0.
+        largest: Each latent's largest activation, in the dictionary's units: a natural unit of
+            steering strength. 0 for a latent that never fired.
+        mean: Each latent's mean activation over all tokens.
+        usual_norm: Median length of the activations the dictionary reads.
+        tokens: How many tokens were read; prefix and first positions are not among them.
+    """
+
+    firing_rate: Float[Tensor, " d_latent"]
+    largest: Float[Tensor, " d_latent"]
+    mean: Float[Tensor, " d_latent"]
+    usual_norm: float
+    tokens: int
+
+
+def word_latents(
+    model: TransformerBridge,
+    dictionaries: Mapping[str, Dictionary],
+    examples: Sequence[Example],
+    *,
+    over_tokens: OverTokens = "sum",
+    batch_size: int = 32,
+    progress: str | None = None,
+) -> dict[str, Float[Tensor, "text d_latent"]]:
+    """Every dictionary's latents at the words of the examples.
+
+    Args:
+        model: A hooked model.
+        dictionaries: By id; each must fit the model.
+        examples: Texts with the word to look at.
+        over_tokens: What is done inside a word of several tokens, see
+            [`aggregate`][tl_ext.concepts.aggregation.aggregate]; occurrences are averaged.
+        batch_size: Texts in a forward pass.
+        progress: The label of a progress bar; None: no bar.
+
+    Returns:
+        By dictionary id, one row an example in the order given, float32 on the CPU.
+
+    Raises:
+        InputError: No examples, or a word that leaves no token (its only one is the first position of
+            a model without a prefix).
+        WordNotFoundError: A word that does not stand in its text.
+        HookPointError: A hook point the model lacks.
+        DictionaryError: A dictionary of another width than its hook point.
+    """
+    if not examples:
+        raise InputError("There are no examples to read: an empty list was given.")
+    spans = [word_spans(model.tokenizer, one.text, one.word) for one in examples]
+    found: dict[str, list[Tensor]] = {id: [torch.empty(0)] * len(examples) for id in dictionaries}
+    for part in iterate(
+        model,
+        [example.text for example in examples],
+        [dictionary.hook_in for dictionary in dictionaries.values()],
+        batch_size=batch_size,
+        progress=progress,
+    ):
+        cells = torch.zeros_like(part.batch.mask)
+        for row, index in enumerate(part.texts.tolist()):
+            offset = int(part.batch.offset[row])
+            for start, end in spans[index]:
+                cells[row, offset + start : offset + end] = True
+        # The first position of a model without a prefix is no place to read a word at.
+        cells &= part.batch.positions > 0
+        text, token = locate(part, cells)
+        for id, dictionary in dictionaries.items():
+            latents = encode_cells(dictionary, part, cells).float().cpu()
+            for index in part.texts.tolist():
+                mine = text == index
+                found[id][index] = _one_text(
+                    latents[mine], token[mine], spans[index], over_tokens, examples[index]
+                )
+    return {id: torch.stack(rows) for id, rows in found.items()}
+
+
+def background_statistics(
+    model: TransformerBridge,
+    dictionaries: Mapping[str, Dictionary],
+    texts: Sequence[str],
+    *,
+    batch_size: int = 32,
+    max_tokens: int | None = None,
+    progress: str | None = None,
+) -> dict[str, BackgroundStatistics]:
+    """What every latent does on ordinary text, in one pass.
+
+    Args:
+        model: A hooked model.
+        dictionaries: By id.
+        texts: Background text, enough of it that a rate means something (see `tokens`).
+        batch_size: Texts in a forward pass.
+        max_tokens: Cut texts to this many tokens; None: too long a text is an error.
+        progress: The label of a progress bar; None: no bar.
+
+    Raises:
+        InputError: No texts, or texts that leave no token to read.
+    """
+    counts = {id: torch.zeros(one.d_latent) for id, one in dictionaries.items()}
+    sums = {id: torch.zeros(one.d_latent, dtype=torch.float64) for id, one in dictionaries.items()}
+    largest = {id: torch.zeros(one.d_latent) for id, one in dictionaries.items()}
+    norms: dict[str, list[Tensor]] = {id: [] for id in dictionaries}
+    tokens = 0
+    for part in iterate(
+        model,
+        texts,
+        [dictionary.hook_in for dictionary in dictionaries.values()],
+        batch_size=batch_size,
+        max_tokens=max_tokens,
+        progress=progress,
+    ):
+        cells = part.batch.content
+        if not cells.any():
+            continue
+        tokens += int(cells.sum())
+        for id, dictionary in dictionaries.items():
+            latents = encode_cells(dictionary, part, cells).float().cpu()
+            counts[id] += (latents > 0).sum(0)
+            sums[id] += latents.double().sum(0)
+            torch.maximum(largest[id], latents.amax(0), out=largest[id])
+            rows = part.activations[dictionary.hook_in][cells].float()
+            norms[id].append(torch.linalg.vector_norm(rows, dim=-1).cpu())
+    if not tokens:
+        raise InputError("The texts leave no token to read once prefix and first position are out.")
+    return {
+        id: BackgroundStatistics(
+            firing_rate=counts[id] / tokens,
+            largest=largest[id],
+            mean=(sums[id] / tokens).float(),
+            usual_norm=float(torch.cat(norms[id]).median()),
+            tokens=tokens,
+        )
+        for id in dictionaries
+    }
+
+
+def chosen_latents(
+    model: TransformerBridge,
+    dictionaries: Mapping[str, Dictionary],
+    texts: Sequence[str],
+    chosen: Mapping[str, Int[Tensor, " n"]],
+    *,
+    batch_size: int = 32,
+    max_tokens: int | None = None,
+    progress: str | None = None,
+) -> dict[str, Float[Tensor, "row n"]]:
+    """Activations of a few latents at every token of the texts.
+
+    Args:
+        model: A hooked model.
+        dictionaries: By id.
+        texts: What the model reads.
+        chosen: By dictionary id, the latents to keep. Dictionaries not named are not read.
+        batch_size: Texts in a forward pass.
+        max_tokens: Cut texts to this many tokens; None: too long a text is an error.
+        progress: The label of a progress bar; None: no bar.
+
+    Returns:
+        By dictionary id; rows are the same tokens for every dictionary.
+    """
+    rows: dict[str, list[Tensor]] = {id: [] for id in chosen}
+    for part in iterate(
+        model,
+        texts,
+        [dictionaries[id].hook_in for id in chosen],
+        batch_size=batch_size,
+        max_tokens=max_tokens,
+        progress=progress,
+    ):
+        cells = part.batch.content
+        for id, latents in chosen.items():
+            encoded = encode_cells(dictionaries[id], part, cells)
+            rows[id].append(encoded[:, latents.to(encoded.device)].float().cpu())
+    return {id: torch.cat(parts) for id, parts in rows.items()}
+
+
+def encode_cells(
+    dictionary: Dictionary, part: CapturedBatch, cells: Bool[Tensor, "text token"]
+) -> Float[Tensor, "row d_latent"]:
+    """Latents at the true cells of a batch, row by row.
+
+    Raises:
+        DictionaryError: The dictionary's width is not its hook point's.
+    """
+    activation = part.activations[dictionary.hook_in]
+    if activation.shape[-1] != dictionary.d_in:
+        raise DictionaryError(
+            f"The dictionary {dictionary.id!r} reads rows of width {dictionary.d_in} and "
+            f"{dictionary.hook_in} of this model has width {activation.shape[-1]}: it was trained on "
+            "another model."
+        )
+    if dictionary.needs_context:
+        return dictionary.encode(activation)[cells]
+    return dictionary.encode(activation[cells])
+
+
+def _one_text(
+    latents: Float[Tensor, "row d_latent"],
+    token: Int[Tensor, " row"],
+    spans: Sequence[tuple[int, int]],
+    over_tokens: OverTokens,
+    example: Example,
+) -> Float[Tensor, " d_latent"]:
+    """A text's occurrences, each made one row, averaged. Rows are the tokens in rising order."""
+    if not len(latents):
+        raise InputError(
+            f"The word {example.word!r} is the first token of {example.text!r}, which this model "
+            "reads without a prefix; what a first position holds says nothing about its word. Put "
+            "something before it."
+        )
+    place = {int(index): row for row, index in enumerate(token)}
+    kept = [[place[index] for index in range(*span) if index in place] for span in spans]
+    rows = [latents[columns] for columns in kept if columns]
+    joined = torch.cat(rows)
+    ends = torch.tensor([len(part) for part in rows]).cumsum(0).tolist()
+    ranges = list(zip([0, *ends[:-1]], ends, strict=True))
+    return word_rows([joined], [ranges], over_tokens)[0]

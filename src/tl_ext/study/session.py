@@ -1,0 +1,302 @@
+"""Open what a study reads: a model, dictionaries, concepts and background text."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from tl_ext import upstream
+from tl_ext.concepts.concept import Concept
+from tl_ext.dictionaries.dictionary import Dictionaries, Dictionary
+from tl_ext.dictionaries.loading import load_dictionaries
+from tl_ext.errors import DictionaryError, InputError
+from tl_ext.models.hook_points import kind_of, layer_of
+from tl_ext.models.loading import TESTBED_NAMES, Processing, load_model
+from tl_ext.study.plan import ConceptLabel, DictionaryLabel, Plan
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+FOCUS = 7 / 12  # The exploration looks at layer 7 of 12.
+SAMPLED_TEXTS = 400
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """Everything that runs, and the plan that names it.
+
+    Attributes:
+        model: The hooked model.
+        dictionaries: By id, in the order of the forward pass.
+        concepts: In the plan's order.
+        background: Texts that latents' firing rates are measured on.
+        plan: Their names.
+        batch_size: Texts in a forward pass.
+        progress: Whether bars are shown.
+    """
+
+    model: TransformerBridge
+    dictionaries: Dictionaries
+    concepts: tuple[Concept, ...]
+    background: tuple[str, ...]
+    plan: Plan
+    batch_size: int = 32
+    progress: bool = True
+
+    def bar(self, label: str) -> str | None:
+        """The label of a progress bar, or None where bars are off."""
+        return label if self.progress else None
+
+    def key(self) -> dict[str, object]:
+        """Everything that results depend on, as JSON values."""
+        texts = [
+            [concept.name, concept.language, [[one.text, one.word] for one in group]]
+            for concept in self.concepts
+            for group in (concept.examples, concept.controls)
+        ]
+        return {
+            "versions": upstream.versions(),
+            "model": _digest(self.model.named_parameters()),
+            "dictionaries": {
+                id: _digest((("directions", one.directions), ("bias", one.bias)))
+                for id, one in self.dictionaries.items()
+            },
+            "texts": _sha(repr(texts)),
+            "background": _sha(repr(self.background)),
+            "plan": self.plan.as_json(),
+        }
+
+
+def open_session(
+    *,
+    model: str | Path = "testbed",
+    dictionaries: Sequence[str | Path] = (),
+    concepts: Sequence[Concept] | Path | None = None,
+    background: Path | Sequence[str] | None = None,
+    languages: Sequence[str] | None = None,
+    layer: int | None = None,
+    seed: int = 0,
+    batch_size: int = 32,
+    device: str | None = None,
+    trust_remote_code: bool = False,
+    progress: bool = True,
+) -> Session:
+    """Open what a study reads.
+
+    Args:
+        model: A hub name, a folder, or "testbed" for the model shipped with this package.
+        dictionaries: Sources, see
+            [`load_dictionaries`][tl_ext.dictionaries.loading.load_dictionaries]. Empty: the shipped
+            ones, for the shipped model only.
+        concepts: Concepts, or a YAML file of them. None: the exploration's happy, sad and excited.
+        background: A text file, one text a line, or texts. None: sampled from the model itself.
+        languages: Which languages of the built-in concepts. None: English and French, and Chinese
+            where the model's card lists it.
+        layer: The layer that single-layer figures are drawn for. None: the one at 7/12 of the depth,
+            as layer 7 was for the exploration.
+        seed: Of everything random.
+        batch_size: Texts in a forward pass.
+        device: Where the model runs. None: a GPU where there is one.
+        trust_remote_code: Passed to transformers as it is.
+        progress: Whether bars are shown.
+
+    Raises:
+        InputError: No dictionaries for a model that ships none, an empty background, an unknown
+            language or layer.
+        DictionaryError: A dictionary that does not load, or dictionaries trained on differently
+            processed models.
+    """
+    hooked, loaded = open_model(
+        model, dictionaries, device=device, trust_remote_code=trust_remote_code
+    )
+    chosen = _concepts(concepts, languages, model)
+    texts, described = background_texts(background, hooked, seed=seed, progress=progress)
+    return Session(
+        model=hooked,
+        dictionaries=loaded,
+        concepts=chosen,
+        background=texts,
+        plan=Plan(
+            model=str(model),
+            dictionaries=tuple(_label(id, one) for id, one in loaded.items()),
+            concepts=tuple(
+                ConceptLabel(one.name, one.language, len(one.examples), len(one.controls))
+                for one in chosen
+            ),
+            focus=_focus(loaded, int(hooked.cfg.n_layers), layer),
+            seed=seed,
+            background=described,
+        ),
+        batch_size=batch_size,
+        progress=progress,
+    )
+
+
+def open_model(
+    model: str | Path,
+    dictionaries: Sequence[str | Path] = (),
+    *,
+    device: str | None = None,
+    trust_remote_code: bool = False,
+) -> tuple[TransformerBridge, Dictionaries]:
+    """A model and its dictionaries, the model processed as they were trained.
+
+    Args:
+        model: A hub name, a folder, or "testbed".
+        dictionaries: Sources; empty: the shipped ones, for the shipped model only.
+        device: Where both run. None: a GPU where there is one.
+        trust_remote_code: Passed to transformers as it is.
+
+    Raises:
+        InputError: No dictionaries for a model that ships none.
+        DictionaryError: A dictionary that does not load, or dictionaries trained on differently
+            processed models.
+    """
+    if not dictionaries and str(model) not in TESTBED_NAMES:
+        raise InputError(
+            f"Which dictionaries belong to {model}? Name at least one source, such as "
+            "saelens://gpt2-small-res-jb or a folder that SAELens saved."
+        )
+    loaded = load_dictionaries(*(dictionaries or ("testbed://",)), device=device)
+    hooked = load_model(
+        model,
+        device=device,
+        processing=_processing(loaded),
+        trust_remote_code=trust_remote_code,
+    )
+    return hooked, loaded
+
+
+def _processing(dictionaries: Dictionaries) -> Processing:
+    """The weight processing that the dictionaries were trained under."""
+    stated = {id: one.processing for id, one in dictionaries.items() if one.processing is not None}
+    if len(set(stated.values())) > 1:
+        told = ", ".join(f"{id}: {processing}" for id, processing in stated.items())
+        raise DictionaryError(
+            "These dictionaries were trained on differently processed models and fit no single one "
+            f"({told}). Study them apart."
+        )
+    return next(iter(stated.values()), Processing.RAW)
+
+
+def _concepts(
+    given: Sequence[Concept] | Path | None, languages: Sequence[str] | None, model: str | Path
+) -> tuple[Concept, ...]:
+    from tl_ext.concepts import emotions
+    from tl_ext.concepts.loading import load_concepts
+
+    if isinstance(given, (str, Path)):
+        chosen: Sequence[Concept] = load_concepts(given)
+    elif given is not None:
+        chosen = given
+    else:
+        chosen = emotions.concepts(languages=tuple(languages or _card_languages(model)))
+    if not chosen:
+        raise InputError("There are no concepts to study.")
+    if languages is not None and given is not None:
+        chosen = [one for one in chosen if one.language in languages]
+        if not chosen:
+            raise InputError(f"None of the concepts is said in {', '.join(languages)}.")
+    return tuple(chosen)
+
+
+def _card_languages(model: str | Path) -> tuple[str, ...]:
+    """English and French, and Chinese where the card in the model's folder lists it."""
+    card = Path(model).expanduser() / "README.md"
+    languages = ["en", "fr"]
+    if card.is_file():
+        import yaml
+
+        head = card.read_text(encoding="utf-8").split("---")
+        try:
+            listed = (yaml.safe_load(head[1]) or {}).get("language", []) if len(head) > 2 else []
+        except (yaml.YAMLError, AttributeError):
+            listed = []
+        if "zh" in ([listed] if isinstance(listed, str) else listed):
+            languages.append("zh")
+    return tuple(languages)
+
+
+def background_texts(
+    given: Path | Sequence[str] | None,
+    model: TransformerBridge,
+    *,
+    seed: int = 0,
+    progress: bool = False,
+) -> tuple[tuple[str, ...], str]:
+    """Background texts, and in words what they are.
+
+    Args:
+        given: A text file, one text a line, or texts; None: sampled from the model itself.
+        model: Samples, where nothing is given.
+        seed: Of the sampling.
+        progress: Show a bar.
+
+    Raises:
+        InputError: No such file, or no text.
+    """
+    if isinstance(given, (str, Path)):
+        path = Path(given).expanduser()
+        if not path.is_file():
+            raise InputError(f"There is no background file {path}.")
+        lines = path.read_text(encoding="utf-8").splitlines()
+        texts = tuple(line for line in lines if line.strip())
+        described = f"{len(texts)} lines of {path.name}"
+    elif given is not None:
+        texts = tuple(text for text in given if text.strip())
+        described = f"{len(texts)} texts the caller gave"
+    else:
+        from tl_ext.testbed.background import sample_background
+
+        texts = tuple(sample_background(model, SAMPLED_TEXTS, seed=seed, progress=progress))
+        described = f"{len(texts)} texts sampled from the model itself (seed {seed})"
+    if not texts:
+        raise InputError("The background holds no text.")
+    return texts, described
+
+
+def _focus(dictionaries: Dictionaries, layers: int, layer: int | None) -> str:
+    """The dictionary single-layer figures are drawn for: of the residual stream where there is one."""
+    residual = [id for id, one in dictionaries.items() if kind_of(one.hook_in).startswith("resid")]
+    candidates = residual or list(dictionaries)
+    wanted = round(FOCUS * layers) if layer is None else layer
+    at = {id: layer_of(dictionaries[id].hook_in) for id in candidates}
+    if layer is not None and layer not in at.values():
+        raise InputError(
+            f"No dictionary reads layer {layer}; there are dictionaries at layers "
+            f"{sorted({one for one in at.values() if one is not None})}."
+        )
+    return min(candidates, key=lambda id: abs((at[id] or 0) - wanted))
+
+
+def _label(id: str, dictionary: Dictionary) -> DictionaryLabel:
+    layer = layer_of(dictionary.hook_in)
+    return DictionaryLabel(
+        id=id,
+        hook_point=dictionary.hook_in,
+        layer=-1 if layer is None else layer,
+        kind=kind_of(dictionary.hook_in),
+        d_latent=dictionary.d_latent,
+        neuronpedia=dictionary.neuronpedia_id or "",
+    )
+
+
+def _digest(
+    named: Sequence[tuple[str, torch.Tensor]] | Iterator[tuple[str, torch.nn.Parameter]],
+) -> str:
+    """A short mark that changes when weights change; sums are enough to tell checkpoints apart."""
+    with torch.no_grad():
+        parts = [
+            (name, tuple(tensor.shape), float(tensor.double().sum()), float(tensor.float().norm()))
+            for name, tensor in named
+        ]
+    return _sha(repr(parts))
+
+
+def _sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
