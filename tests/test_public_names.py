@@ -77,3 +77,12 @@ def test_version_is_the_distribution_s() -> None:
 
 def test_the_package_says_that_it_is_typed() -> None:
     assert (PACKAGE / "py.typed").is_file()
+
+
+def test_the_reference_lists_every_public_name() -> None:
+    page = PACKAGE.parents[1] / "docs" / "reference" / "index.md"
+    if not page.is_file():
+        pytest.skip("no docs beside an installed package")
+    text = page.read_text(encoding="utf-8")
+    listed = {line.split("`")[1] for line in text.splitlines() if line.startswith("| [`")}
+    assert listed == set(public_names())
