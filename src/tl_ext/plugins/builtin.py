@@ -15,7 +15,6 @@ from tl_ext.plugins.specs import (
 ADAPTERS: tuple[AdapterSpec, ...] = ()
 
 
-
 def _analysis(name: str, title: str, caption: str, *needs: str) -> AnalysisSpec:
     """One of ours: a module of tl_ext.study.analyses with collect, tabulate and draw."""
     module = f"tl_ext.study.analyses.{name}"
@@ -122,7 +121,17 @@ SCORERS: tuple[ScorerSpec, ...] = (
     ScorerSpec(
         name="diversity",
         score="tl_ext.steering.scores:diversity",
-        description="share of distinct word n-grams within a generation, 0 to 1",
+        description="share of distinct token n-grams (n=2) within a continuation, 0 to 1",
+    ),
+    ScorerSpec(
+        name="language",
+        score="tl_ext.steering.scores:language",
+        description="probability that a continuation is in the language expected=, or its prompt's",
+    ),
+    ScorerSpec(
+        name="concept",
+        score="tl_ext.steering.scores:concept_words",
+        description="share of a continuation's words that are among words=",
     ),
 )
 

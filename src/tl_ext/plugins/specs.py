@@ -207,6 +207,7 @@ class ScorerSpec(_Spec):
     Attributes:
         name: Its name, and its column's.
         score: Reference to a callable `(Generations) -> pandas.Series`, one number per generation.
+            What else it needs are keyword-only options, which the description names.
         description: What the number means, with its unit.
         map_to_unit: Reference to a callable that maps the numbers to [0, 1], 1 being best; None
             where they lie there already.

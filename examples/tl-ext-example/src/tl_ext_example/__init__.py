@@ -1,0 +1,1 @@
+"""A plugin for tl_ext to start from."""
