@@ -41,26 +41,29 @@ def listed(values: Any) -> list[Any]:
     return out
 
 
-def number(value: Any, what: str) -> float | None:
-    """One number, or `None` where it is undefined."""
+def number(value: Any, what: str, place: int | None = None) -> float | None:
+    """One number, or `None` where it is undefined; `place` is its index, for the message."""
+    if type(value) is float and math.isfinite(value):
+        return value
     if value is None or type(value).__name__ in {"NAType", "NaTType"}:
         return None
+    where = what if place is None else f"{what}[{place}]"
     try:
         out = float(value)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{what}: got {value!r}; expected a number.") from error
+        raise InputError(f"{where}: got {value!r}; expected a number.") from error
     if math.isnan(out):
         return None
     if math.isinf(out):
         raise InputError(
-            f"{what}: got {out}; expected a finite number. Give NaN where a value is undefined."
+            f"{where}: got {out}; expected a finite number. Give NaN where a value is undefined."
         )
     return out
 
 
 def numbers(values: Any, what: str) -> Numbers:
     """A sequence of numbers, `None` where undefined."""
-    return tuple(number(value, f"{what}[{i}]") for i, value in enumerate(listed(values)))
+    return tuple(number(value, what, i) for i, value in enumerate(listed(values)))
 
 
 def defined(values: Any, what: str) -> tuple[float, ...]:

@@ -137,6 +137,7 @@ def notebook_figure(mark: Mark, name: str, *, picture: str, alt: str) -> str:
     page = environment().get_template("notebook.html")
     return page.render(
         name=name,
+        title=mark.title,
         picture=picture,
         alt=alt,
         figure=fragment(mark, name),

@@ -99,6 +99,7 @@ def place(
         For each label the offset of its centre from its point.
     """
     taken: list[tuple[float, float, float, float]] = []
+    tips = [(x - 3, y - 3, x + 3, y + 3) for x, y, _, _ in points]
     out = []
     high = font * 1.2
     for x, y, label, below in points:
@@ -110,7 +111,7 @@ def place(
         ]
         costs = [
             high * (max(0.0, -box[0]) + max(0.0, box[2] - size[0]))
-            + sum(_overlap(box, other) for other in taken)
+            + sum(_overlap(box, other) for other in taken + tips)
             for box in boxes
         ]
         best = costs.index(min(costs))

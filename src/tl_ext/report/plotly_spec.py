@@ -177,7 +177,7 @@ def _layout(*, compact: bool, legend: bool) -> Json:
         "plot_bgcolor": palette.PAPER,
         "margin": {"l": 40, "r": 8, "t": 6, "b": 26}
         if compact
-        else {"l": 58, "r": 16, "t": 62 if legend else 34, "b": 48},
+        else {"l": 58, "r": 16, "t": 56 if legend else 34, "b": 48},
         "showlegend": legend and not compact,
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         "hovermode": "closest",
@@ -195,6 +195,7 @@ def _axis(axis: Axis, span: labels.Range | None, *, compact: bool) -> Json:
         "ticks": "outside",
         "ticklen": 3,
         "tickcolor": palette.MUTED,
+        "tickfont": {"size": 10 if compact else 12},
         "nticks": 5 if compact else 8,
         "automargin": True,
         "title": {"text": "" if compact else safe(axis.label), "standoff": 8},
@@ -336,6 +337,7 @@ def _bars(mark: Bars, compact: bool, upward: labels.Range | None) -> Spec:
     layout[value] = _axis(value_axis, upward, compact=compact)
     layout[place] = _axis(place_axis, None, compact=compact) | {
         "showgrid": False,
+        "zeroline": False,
         "tickvals": list(range(len(mark.labels))),
         "ticktext": [safe(label, 40) for label in mark.labels],
         "range": [len(mark.labels) - 0.5, -0.5] if flat else [-0.5, len(mark.labels) - 0.5],
