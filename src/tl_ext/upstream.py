@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedTokenizerBase
 
-DISTRIBUTIONS = ("tl-ext", "transformer-lens", "sae-lens", "transformers", "torch", "numpy", "pandas")
+DISTRIBUTIONS = (
+    "tl-ext",
+    "transformer-lens",
+    "sae-lens",
+    "transformers",
+    "torch",
+    "numpy",
+    "pandas",
+)
 
 
 def versions() -> dict[str, str | None]:
@@ -74,7 +82,7 @@ def install_tokenizer(
         tokenizer: The tokenizer to use from now on; upstream may change it.
         prefix: The ids the tokenizer, or its BOS policy, puts before a text.
     """
-    bridge._tokenizer = tokenizer
+    bridge._tokenizer = tokenizer  # type: ignore[assignment]
     plain = len(tokenizer("a", add_special_tokens=False)["input_ids"])
     dressed: list[int] = list(tokenizer("a")["input_ids"])
     # Upstream guesses these three from a tokenizer; the guess it made was about the stand-in.
@@ -90,7 +98,7 @@ def check_switched_on(bridge: TransformerBridge, point: HookPoint, name: str) ->
     if transformer_lens_major() < 4:
         bridge.check_hooks_to_add(name)
     else:
-        bridge.check_hooks_to_add(point, name, print)
+        bridge.check_hooks_to_add(point, name, print)  # type: ignore[call-arg, arg-type]
 
 
 def weights_processed(bridge: Any) -> bool:

@@ -67,3 +67,12 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_text_is_stored_beside_numbers() -> None:
     assert store.tensor_text(store.text_tensor("快乐 \0 é")) == "快乐 \0 é"
+
+
+def test_a_table_comes_back_whatever_its_texts_hold(tmp_path: Path) -> None:
+    import pandas as pd
+
+    table = pd.DataFrame({"text": ["a\rb", 'c"d,', "e\nf", "\x0b", ""], "n": [1.5, 2, 3, 4, 5]})
+    store.save_table(tmp_path / "t.csv", table)
+    back = pd.read_csv(tmp_path / "t.csv", keep_default_na=False)
+    pd.testing.assert_frame_equal(back, table)

@@ -87,3 +87,14 @@ def test_bad_shapes_are_named() -> None:
             beyond_controls(torch.zeros(2, 3), torch.zeros(2, 3)),
             beyond_controls(torch.zeros(2, 4), torch.zeros(2, 4)),
         )
+
+
+def test_the_interval_is_welchs() -> None:
+    from scipy.stats import ttest_ind
+
+    noise = torch.Generator().manual_seed(4)
+    a, b = torch.rand(7, 5, generator=noise), 3 * torch.rand(4, 5, generator=noise)
+    expected = ttest_ind(a.numpy(), b.numpy(), equal_var=False).confidence_interval(0.95)
+    table = beyond_controls(a, b)
+    assert table["low"].to_numpy() == pytest.approx(expected.low, rel=1e-5)
+    assert table["high"].to_numpy() == pytest.approx(expected.high, rel=1e-5)

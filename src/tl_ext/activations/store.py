@@ -1,18 +1,23 @@
-"""Tensors on disk, written whole or not at all, so that an interrupted run continues."""
+"""Tensors and tables on disk, written whole or not at all, so that an interrupted run continues."""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from tl_ext.errors import OutputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KEY = "tl_ext.key"
 
@@ -92,6 +97,16 @@ def remembered(
         stored = dict(compute())
         save(path, stored, key)
     return stored
+
+
+def save_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, replaced in one step.
+
+    Text is quoted: what a model writes may hold separators, and carriage returns that would otherwise
+    begin a new row.
+    """
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
 
 
 def canonical(key: Mapping[str, object]) -> str:

@@ -7,11 +7,10 @@ import math
 import pandas as pd
 import torch
 from jaxtyping import Float
+from scipy.stats import t
 from torch import Tensor
 
 from tl_ext.errors import InputError
-
-Z_95 = 1.959963984540054  # two-sided 95 % of a normal distribution
 
 
 def activation_table(latents: Float[Tensor, "text d_latent"]) -> pd.DataFrame:
@@ -50,8 +49,8 @@ def beyond_controls(
     """What a latent does at the concept's words beyond what it does at control words.
 
     The control words stand in the same frames, so a latent that answers to the frame ("I'm so ...")
-    shows no difference. The interval is Welch's, with the normal quantile: it is about one latent
-    looked at by itself and is not corrected for how many were looked at.
+    shows no difference. The interval is Welch's; it is about one latent looked at by itself and is not
+    corrected for how many were looked at.
 
     Args:
         concept: Latents at the concept's words, one row a text.
@@ -74,10 +73,13 @@ def beyond_controls(
         )
     concept, controls = concept.double(), controls.double()
     difference = concept.mean(0) - controls.mean(0)
-    error = torch.sqrt(
-        concept.var(0, unbiased=True) / len(concept)
-        + controls.var(0, unbiased=True) / len(controls)
+    errors = [side.var(0, unbiased=True) / len(side) for side in (concept, controls)]
+    error = torch.sqrt(errors[0] + errors[1])
+    # Welch and Satterthwaite's degrees of freedom; where nothing varies any number will do.
+    freedom = error**4 / sum(
+        e**2 / (len(s) - 1) for e, s in zip(errors, (concept, controls), strict=True)
     )
+    half = torch.from_numpy(t.ppf(0.975, freedom.nan_to_num(nan=1.0).numpy())) * error
     return pd.DataFrame(
         {
             "latent": range(concept.shape[1]),
@@ -85,8 +87,8 @@ def beyond_controls(
             "control": controls.mean(0).numpy(),
             "share": (concept > 0).double().mean(0).numpy(),
             "difference": difference.numpy(),
-            "low": (difference - Z_95 * error).numpy(),
-            "high": (difference + Z_95 * error).numpy(),
+            "low": (difference - half).numpy(),
+            "high": (difference + half).numpy(),
         }
     )
 

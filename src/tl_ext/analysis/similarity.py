@@ -110,7 +110,7 @@ def pair_table(
         if tuple(matrix.shape) != (size, size):
             raise InputError(f"{name} has shape {tuple(matrix.shape)} for {size} labelled latents.")
     rows, columns = torch.triu_indices(size, size, offset=1)
-    table = pd.concat(
+    table: pd.DataFrame = pd.concat(
         [
             labels.iloc[rows.numpy()].reset_index(drop=True).add_suffix("_a"),
             labels.iloc[columns.numpy()].reset_index(drop=True).add_suffix("_b"),
@@ -126,4 +126,5 @@ def _unit(rows: Float[Tensor, "row d"]) -> Float[Tensor, "row d"]:
     rows = rows.double()
     # Scaling by the largest entry first keeps tiny and huge rows from under- and overflowing.
     rows = rows / rows.abs().amax(-1, keepdim=True)
-    return rows / torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+    return rows / norms

@@ -97,10 +97,9 @@ def show(table: pd.DataFrame, *, formats: dict[str, str] | None = None) -> None:
 
 def write(table: pd.DataFrame, csv: Path | None, mark: Mark | None, figure: Path | None) -> None:
     """Write what was asked for, whole or not at all."""
-    from tl_ext.activations.store import replacing
+    from tl_ext.activations.store import save_table
 
     if csv is not None:
-        with replacing(csv) as temporary:
-            table.to_csv(temporary, index=False)
+        save_table(csv, table)
     if figure is not None and mark is not None:
         mark.save(figure)

@@ -108,7 +108,9 @@ def load_model(
             )
         from transformers import AutoTokenizer
 
-        private = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+        private: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            source, trust_remote_code=trust_remote_code
+        )
     else:
         private = copy.deepcopy(tokenizer)
     if private.pad_token is None:

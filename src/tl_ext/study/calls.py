@@ -48,7 +48,7 @@ class ConceptActivations:
         """The `k` strongest latents of each dictionary and concept, with their public pages."""
         best = self.table.groupby(["dictionary", "concept", "language"], sort=False).head(k)
         links = [
-            neuronpedia_link(self.dictionaries[id], int(latent))
+            neuronpedia_link(self.dictionaries[id], int(latent)) or ""
             for id, latent in zip(best["dictionary"], best["latent"], strict=True)
         ]
         best = best.reset_index(drop=True)

@@ -96,9 +96,8 @@ def _cosine(table: pd.DataFrame, cosine: Cosine) -> float | None:
     names = {
         f"blocks.{layer}.hook_resid_pre": latent for layer, latent in (cosine.first, cosine.second)
     }
-    for row in table[
-        table["hook_point_a"].isin(names) & table["hook_point_b"].isin(names)
-    ].itertuples(index=False):
-        if {row.hook_point_a: row.latent_a, row.hook_point_b: row.latent_b} == names:
-            return float(row.cosine)
+    columns = ["hook_point_a", "latent_a", "hook_point_b", "latent_b", "cosine"]
+    for point_a, a, point_b, b, value in table[columns].to_numpy():
+        if {point_a: a, point_b: b} == names:
+            return float(value)
     return None

@@ -192,8 +192,7 @@ def _published(tables: Mapping[str, pd.DataFrame], plan: Plan) -> _Part:
 def _write(part: _Part, folder: Path, *, progress: bool) -> Section | None:
     """Write a part's tables and pictures; its section, or None where there is nothing to show."""
     for name, table in part.tables.items():
-        with store.replacing(folder / "tables" / f"{name}.csv") as temporary:
-            table.to_csv(temporary, index=False)
+        store.save_table(folder / "tables" / f"{name}.csv", table)
     blocks = []
     for name, figure in part.figures.items():
         png = None
@@ -222,7 +221,11 @@ def _summary(
         "key": dict(key),
         "applied_fixes": [one.slug for one in fixes.status() if one.applied],
         "tables": {
-            name: json.loads(table.to_json(orient="records", double_precision=15))
+            # By column, for rows would turn whole numbers beside fractions into fractions.
+            name: [
+                dict(zip(table.columns, row, strict=True))
+                for row in zip(*(table[column].tolist() for column in table.columns), strict=True)
+            ]
             for name, table in small.items()
         },
         "tables_in_csv_only": {
@@ -261,7 +264,9 @@ def _write_json(path: Path, value: object) -> None:
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows no NaN."""
+    """JSON knows neither NaN nor pandas' NA."""
+    if value is pd.NA:
+        return None
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
+from scipy.stats import t
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from tl_ext.activations.store import tensor_text, text_tensor
-from tl_ext.analysis.features import Z_95, belongs, beyond_controls
+from tl_ext.analysis.features import belongs, beyond_controls
 from tl_ext.report.marks import Axis, Lines, Samples, Series, TableMark
 from tl_ext.report.page import Figure
 from tl_ext.study.analyses.readings import NAME as READINGS
@@ -223,8 +224,10 @@ def strongest_latent(readings: Readings, plan: Plan, concept: ConceptLabel) -> i
     table = beyond_controls(
         readings.latents(plan.focus, concept), readings.latents(plan.focus, concept, "controls")
     )
-    table = table[belongs(table) & (readings.largest(plan.focus).numpy() > 0)]
-    return None if table.empty else int(table.loc[table["difference"].idxmax(), "latent"])
+    able = belongs(table).to_numpy() & (readings.largest(plan.focus).numpy() > 0)
+    if not able.any():
+        return None
+    return int(table["difference"].where(able).argmax())
 
 
 def tabulate(tensors: Mapping[str, Tensor]) -> dict[str, pd.DataFrame]:
@@ -248,19 +251,21 @@ def summarise(odds: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row per language, vector and strength: `change` (mean over prompts, in nats), `low`, `high`
-        (95 % interval over prompts, normal), `prompts`; at the judged strength `random_as_high`, how
+        (95 % interval over prompts, Student's t), `prompts`; at the judged strength `random_as_high`, how
         many of the random directions have at least this mean change.
     """
     grouped = odds.groupby(["language", "vector", "strength"], sort=False)["change"]
     table = grouped.agg(change="mean", error="sem", prompts="size").reset_index()
-    table["low"] = table["change"] - Z_95 * table["error"]
-    table["high"] = table["change"] + Z_95 * table["error"]
+    half = t.ppf(0.975, table["prompts"] - 1) * table["error"]
+    table["low"], table["high"] = table["change"] - half, table["change"] + half
     random = table[table["vector"].str.startswith("random ")]
     table["random_as_high"] = [
-        int((random.loc[random["language"] == row.language, "change"] >= row.change).sum())
-        if row.strength == JUDGED and not row.vector.startswith("random ")
+        int((random.loc[random["language"] == language, "change"] >= change).sum())
+        if strength == JUDGED and not vector.startswith("random ")
         else None
-        for row in table.itertuples(index=False)
+        for language, vector, strength, change in table[
+            ["language", "vector", "strength", "change"]
+        ].to_numpy()
     ]
     table["random_as_high"] = table["random_as_high"].astype("Int64")
     return table.drop(columns="error")
@@ -271,8 +276,8 @@ def verdicts(table: pd.DataFrame) -> list[str]:
     judged = next(iter(table["vector"]))
     said = []
     for language, rows in table[table["strength"] == JUDGED].groupby("language", sort=False):
-        of = rows.set_index("vector")
-        main, back = of.loc[judged], of.loc[f"{judged} reversed"]
+        of = rows.set_index("vector").to_dict("index")
+        main, back = of[judged], of[f"{judged} reversed"]
         count = int(rows["vector"].str.startswith("random ").sum())
         numbers = (
             f"{main['change']:+.2f} nats (95 % over {int(main['prompts'])} prompts: {main['low']:+.2f} "

@@ -63,7 +63,7 @@ def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
     table = tables[NAME]
     content = table[table["tokens"] == "content"]
     remarks = [
-        f"{row.dictionary}: {row.remarks}" for row in content.itertuples(index=False) if row.remarks
+        f"{id}: {told}" for id, told in content[["dictionary", "remarks"]].to_numpy() if told
     ]
     shown = content.drop(columns=["tokens", "n_texts", "n_predictions", "remarks"])
     return {

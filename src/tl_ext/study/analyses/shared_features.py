@@ -52,7 +52,7 @@ def tabulate(tensors: Mapping[str, Mapping[str, Tensor]], plan: Plan) -> dict[st
             table = shared_and_private(
                 differences[first], differences[second], readings.firing_rate(one.id)
             )
-            labels = {
+            labels: dict[str, str | int] = {
                 "dictionary": one.id,
                 "hook_point": one.hook_point,
                 "layer": one.layer,

@@ -29,7 +29,7 @@ def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict
     """Logits and ids of each text; tokens as the bytes of their text."""
     from tl_ext.models.tokens import batch
 
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for number, text in enumerate(TEXTS):
         tokens = batch(session.model, [text])
         with torch.no_grad():

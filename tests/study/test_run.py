@@ -1,0 +1,159 @@
+"""The whole study on a tiny model: what it writes, that it resumes, that it says what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tl_ext.errors import InputError, OutputError
+from tl_ext.plugins import build_manager
+from tl_ext.study import steering
+from tl_ext.study.run import StudyResult, run_study
+from tl_ext.study.session import Session, open_session
+
+
+@pytest.fixture(scope="module")
+def session(checkpoint: Path, dictionaries: Path, background: tuple[str, ...]) -> Session:
+    return open_session(
+        model=checkpoint, dictionaries=[dictionaries], background=background, progress=False
+    )
+
+
+@pytest.fixture(scope="module")
+def result(session: Session, tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
+    return run_study(session, tmp_path_factory.mktemp("study") / "out")
+
+
+def test_it_writes_tables_figures_summary_and_page(result: StudyResult) -> None:
+    assert {path.name for path in result.folder.iterdir()} == {
+        "figures",
+        "index.html",
+        "state",
+        "summary.json",
+        "tables",
+    }
+    for name, table in result.tables.items():
+        assert len(pd.read_csv(result.folder / "tables" / f"{name}.csv")) == len(table)
+    figures = {path.stem for path in (result.folder / "figures").iterdir()}
+    assert {
+        "concepts",
+        "layers",
+        "similarity-within-cosine",
+        "similarity-across-cosine",
+        "tokens-1",
+        "languages",
+        "languages-attention",
+        "languages-residual",
+        "steering-odds-en",
+        "steering-odds-fr",
+    } <= figures
+    page = result.page.read_text(encoding="utf-8")
+    assert all(f"figures/{name}.png" in page for name in figures)
+
+
+def test_every_concept_language_and_dictionary_is_read(
+    result: StudyResult, session: Session
+) -> None:
+    table = result.tables["concept_activations"]
+    read = set(table[["concept", "language"]].itertuples(index=False, name=None))
+    assert read == {(one.name, one.language) for one in session.concepts}
+    assert set(table["dictionary"]) == set(session.dictionaries)
+    assert (table["texts"] >= 30).all()
+
+
+def test_the_summary_holds_numbers_versions_seed_and_fixes(result: StudyResult) -> None:
+    summary = json.loads((result.folder / "summary.json").read_text(encoding="utf-8"))
+    assert summary["versions"]["transformer-lens"]
+    assert summary["plan"]["seed"] == 0
+    assert isinstance(summary["applied_fixes"], list)
+    stored = summary["tables"]["steering_odds"]
+    assert stored[0]["change"] == result.tables["steering_odds"]["change"].iloc[0]
+    assert "feature_similarity" in {**summary["tables"], **summary["tables_in_csv_only"]}
+
+
+def test_published_numbers_say_not_run_for_another_model(result: StudyResult) -> None:
+    assert set(result.tables["published"]["this_run"]) == {"not run"}
+    assert "2392, 9840, 21753" in result.tables["published"]["published"].tolist()
+
+
+def test_a_rerun_computes_nothing_again(
+    result: StudyResult, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr("tl_ext.study.analyses.readings.collect", refuse)
+    monkeypatch.setattr("tl_ext.study.steering.collect", refuse)
+    again = run_study(session, result.folder)
+    for name, table in result.tables.items():
+        pd.testing.assert_frame_equal(again.tables[name], table)
+
+
+def test_interrupted_midway_it_leaves_whole_files_and_continues(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    from tl_ext.study.analyses import feature_similarity, readings
+
+    collect, tabulate = readings.collect, feature_similarity.tabulate
+
+    def counted(*arguments: object) -> object:
+        calls.append("readings")
+        return collect(*arguments)  # type: ignore[arg-type]
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(readings, "collect", counted)
+    monkeypatch.setattr(feature_similarity, "tabulate", interrupted)
+    monkeypatch.setattr(steering, "collect", lambda *_: _no_steering())
+    with pytest.raises(KeyboardInterrupt):
+        run_study(session, tmp_path)
+    assert not (tmp_path / "index.html").exists()
+    assert not list(tmp_path.rglob(".*"))
+    monkeypatch.setattr(feature_similarity, "tabulate", tabulate)
+    finished = run_study(session, tmp_path)
+    assert finished.page.exists()
+    assert calls == ["readings"]
+    assert "steering_odds" not in finished.tables
+
+
+def _no_steering() -> dict[str, object]:
+    from tl_ext.activations.store import text_tensor
+
+    return {"samples": text_tensor("[]"), "odds": text_tensor("[]")}
+
+
+def test_nothing_is_written_outside_the_output_folder(
+    result: StudyResult, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    run_study(session, result.folder)
+    assert list(tmp_path.rglob("*")) == [elsewhere]
+
+
+def test_an_analysis_that_needs_a_later_one_is_told(session: Session, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    manager = build_manager()
+    analyses = dict(manager.analyses())
+    first = next(iter(analyses))
+    analyses[first] = replace(analyses[first], needs=("languages",))
+
+    class Rearranged:
+        def analyses(self) -> dict[str, object]:
+            return analyses
+
+    with pytest.raises(InputError, match=f"{first!r} needs languages"):
+        run_study(session, tmp_path, manager=Rearranged())  # type: ignore[arg-type]
+
+
+def test_an_output_that_is_a_file_is_told(session: Session, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="is a file"):
+        run_study(session, tmp_path / "file")
