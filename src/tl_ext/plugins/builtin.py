@@ -131,7 +131,7 @@ SCORERS: tuple[ScorerSpec, ...] = (
     ScorerSpec(
         name="concept",
         score="tl_ext.steering.scores:concept_words",
-        description="share of a continuation's words that are among words=",
+        description="share of a continuation's letters that stand in one of words=, 0 to 1",
     ),
 )
 

@@ -146,31 +146,41 @@ def language_probabilities(texts: Sequence[str], among: Sequence[str]) -> pd.Dat
     return pd.DataFrame(table, columns=list(among))
 
 
-def concept_words(generations: Generations, *, words: Sequence[str]) -> pd.Series[float]:
-    """How many of a list of words stand in a continuation, per word of it.
+def concept_words(
+    generations: Generations, *, words: Sequence[str] | None = None
+) -> pd.Series[float]:
+    """How much of a continuation consists of words on a list, 0 to 1.
 
-    A blunt score: it sees only the words on the list. Whole words, case ignored.
+    A blunt score: it sees only the words on the list. Whole words, case ignored; the share is counted
+    in letters and digits, so that it means the same in scripts without spaces.
 
     Args:
         generations: What to score.
-        words: The list.
+        words: The list; there is none to fall back on.
 
     Returns:
-        Occurrences divided by the number of words in the continuation, 0 where there are none;
-        NaN for a continuation without words.
+        NaN for a continuation without letters and digits.
 
     Raises:
-        InputError: The list is empty.
+        InputError: There is no list of words.
     """
     if isinstance(words, str) or not words:
-        raise InputError(f"A list of words is expected, not {words!r}.")
-    folded = [word.casefold() for word in words]
+        raise InputError(
+            f"words is {words!r}; pass the concept's words, as words=['happy', 'glad']."
+        )
+    folded = {word.casefold() for word in words}
     shares = []
     for text in (each.casefold() for each in generations.texts):
-        total = len(_WORD.findall(text))
-        found = sum(len(occurrences(text, word)) for word in folded) if total else 0
-        shares.append(found / total if total else np.nan)
+        counted = {place for match in _WORD.finditer(text) for place in range(*match.span())}
+        inside = {
+            place for word in folded for span in _places(text, word) for place in range(*span)
+        }
+        shares.append(len(counted & inside) / len(counted) if counted else np.nan)
     return _series(shares, "concept_words")
+
+
+def _places(text: str, word: str) -> list[tuple[int, int]]:
+    return occurrences(text, word) if text else []
 
 
 @cache

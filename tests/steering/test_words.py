@@ -1,0 +1,85 @@
+"""Log-probabilities of words: all their tokens, after the prompt, under edits or not."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.tiny import WIDTH, tiny_model
+
+from tl_ext.errors import InputError
+from tl_ext.interventions.edits import Add
+from tl_ext.models.tokens import batch
+from tl_ext.steering.words import log_odds, word_log_probabilities
+
+PROMPTS = ["w5 w6", "w7", "w8 w9 w10 w11"]
+WORDS = [" w20", " w21 w22 w23", " w24 w25"]
+
+
+def by_hand(family: str, prompt: str, continuation: str) -> float:
+    """One token after another, from the logits at the token before it."""
+    model = tiny_model(family)
+    tokens = batch(model, [prompt + continuation])
+    begin = int(tokens.offset[0]) + len(prompt.split())
+    with torch.no_grad():
+        log_probs = model(tokens.ids, **tokens.forward_arguments())[0].log_softmax(-1)
+    ids = tokens.ids[0]
+    return sum(float(log_probs[place - 1, ids[place]]) for place in range(begin, len(ids)))
+
+
+@pytest.mark.parametrize("family", ["gpt2", "qwen2"])
+def test_every_token_of_a_word_counts(family: str) -> None:
+    found = word_log_probabilities(tiny_model(family), PROMPTS, WORDS)
+    expected = [[by_hand(family, prompt, word) for word in WORDS] for prompt in PROMPTS]
+    torch.testing.assert_close(found, torch.tensor(expected), atol=1e-4, rtol=1e-4)
+
+
+@given(batch_size=st.integers(1, 12))
+def test_the_batch_size_does_not_matter(batch_size: int) -> None:
+    model = tiny_model("gpt2")
+    torch.testing.assert_close(
+        word_log_probabilities(model, PROMPTS, WORDS, batch_size=batch_size),
+        word_log_probabilities(model, PROMPTS, WORDS),
+        atol=1e-4,
+        rtol=1e-4,
+    )
+
+
+def test_all_words_together_are_certain() -> None:
+    model = tiny_model("gpt2")
+    every = [f" {model.tokenizer.convert_ids_to_tokens(index)}" for index in range(61)]
+    total = word_log_probabilities(model, ["w5"], every).exp().sum()
+    assert float(total) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_edits_act_on_prompt_and_words() -> None:
+    model = tiny_model("gpt2")
+    vector = torch.randn(WIDTH, generator=torch.Generator().manual_seed(0))
+    edit = Add("blocks.1.hook_resid_pre", vector)
+    plain = word_log_probabilities(model, PROMPTS, WORDS)
+    steered = word_log_probabilities(model, PROMPTS, WORDS, edit)
+    assert not torch.allclose(plain, steered, atol=1e-3)
+    nothing = Add("blocks.1.hook_resid_pre", torch.zeros(WIDTH))
+    assert torch.equal(plain, word_log_probabilities(model, PROMPTS, WORDS, nothing))
+
+
+def test_log_odds_are_of_summed_probabilities() -> None:
+    model = tiny_model("gpt2")
+    found = log_odds(model, PROMPTS, WORDS[:2], WORDS[2:])
+    p = word_log_probabilities(model, PROMPTS, WORDS).exp()
+    expected = [math.log((row[0] + row[1]) / row[2]) for row in p.tolist()]
+    assert found.tolist() == pytest.approx(expected, abs=1e-3)
+    torch.testing.assert_close(log_odds(model, PROMPTS, WORDS[2:], WORDS[:2]), -found)
+
+
+def test_bad_input_says_what_to_do() -> None:
+    model = tiny_model("gpt2")
+    with pytest.raises(InputError, match="Begin it with a space"):
+        word_log_probabilities(model, ["w5"], ["w6"])
+    with pytest.raises(InputError, match="0 prompts"):
+        word_log_probabilities(model, [], WORDS)
+    with pytest.raises(InputError, match="both lists"):
+        log_odds(model, PROMPTS, WORDS, WORDS[:1])
