@@ -201,7 +201,8 @@ def _write(part: _Part, folder: Path, *, progress: bool) -> Section | None:
                 picture = figure.mark.save(temporary.with_suffix(".png"))
                 picture.replace(temporary)
             png = f"figures/{name}.png"
-        csv = f"tables/{name}.csv" if name in part.tables else figure.csv
+        source = name if name in part.tables else next(iter(part.tables), None)
+        csv = figure.csv if source is None else f"tables/{source}.csv"
         blocks.append(replace(figure, png=png, csv=csv))
     if not blocks:
         return None

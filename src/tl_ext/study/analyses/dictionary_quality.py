@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tl_ext.study.session import Session
 
 NAME = "dictionary_quality"
+REMARKS = 2  # on the page
 TEXTS = 200  # enough for two digits of FVU; five forward passes a batch and dictionary
 
 
@@ -65,6 +66,12 @@ def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
     remarks = [
         f"{id}: {told}" for id, told in content[["dictionary", "remarks"]].to_numpy() if told
     ]
+    if len(remarks) > REMARKS:
+        left = len(remarks) - REMARKS
+        remarks = [
+            *remarks[:REMARKS],
+            f"So for {left} more dictionaries; the CSV file has all remarks.",
+        ]
     shown = content.drop(columns=["tokens", "n_texts", "n_predictions", "remarks"])
     return {
         "quality": Figure(
