@@ -177,7 +177,7 @@ def to_residual(
                 f"{name} reaches the residual stream through a norm after the attention, so its "
                 "directions have no fixed image there."
             )
-        weight: Tensor = block.attn.W_O.to(rows)  # [head d_head d_model]
+        weight: Tensor = block.attn.W_O.detach().to(rows)  # [head d_head d_model]
         return rows @ weight.reshape(-1, weight.shape[-1])
     raise HookPointError(
         f"Directions at {name} ({kind}) share no space with the residual stream; "

@@ -19,7 +19,7 @@ from tl_ext.concepts.aggregation import OverTokens
 from tl_ext.concepts.concept import Concept
 from tl_ext.dictionaries.dictionary import Dictionaries, Dictionary
 from tl_ext.dictionaries.neuronpedia import neuronpedia_link
-from tl_ext.dictionaries.reading import chosen_latents, word_latents
+from tl_ext.dictionaries.reading import BackgroundStatistics, chosen_latents, word_latents
 from tl_ext.errors import InputError, nearest
 from tl_ext.models.hook_points import layer_of, to_residual
 from tl_ext.models.tokens import batch
@@ -146,6 +146,7 @@ def shared_features(
     first: Concept,
     second: Concept,
     *,
+    background: BackgroundStatistics | None = None,
     over_tokens: OverTokens = "sum",
     batch_size: int = 32,
 ) -> pd.DataFrame:
@@ -156,6 +157,7 @@ def shared_features(
         dictionary: One dictionary.
         first: A concept with control words.
         second: Another, or the same in another language.
+        background: Where the latents' firing rates come from; None leaves them undefined.
         over_tokens: What is done inside a word of several tokens.
         batch_size: Texts in a forward pass.
 
@@ -176,6 +178,7 @@ def shared_features(
     return features.shared_and_private(
         features.beyond_controls(latents[0], latents[1]),
         features.beyond_controls(latents[2], latents[3]),
+        None if background is None else background.firing_rate,
     )
 
 
@@ -272,7 +275,7 @@ def feature_similarity(
             }
             for latent in which
         ]
-    joined = torch.cat(directions).detach()
+    joined = torch.cat(directions)
     matrices = {"cosine": similarity.cosine(joined)}
     if texts:
         read = chosen_latents(

@@ -97,7 +97,7 @@ def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict
     ]
     return {
         "activations": torch.cat(list(activations.values()), dim=1),
-        "directions": torch.cat(directions).detach().cpu(),
+        "directions": torch.cat(directions).cpu(),
     }
 
 
