@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from tl_ext.study.analyses import concept_activations, feature_similarity
+from tl_ext.analysis.features import activation_table
+from tl_ext.study.analyses import feature_similarity
+from tl_ext.study.analyses.readings import Readings
 from tl_ext.study.plan import Plan
 
 MODEL_NAMES = ("gpt2", "gpt2-small", "openai-community/gpt2")
@@ -21,11 +23,20 @@ NOT_RUN = "not run"
 
 @dataclass(frozen=True)
 class TopLatents:
-    """The strongest latents of a concept at one hook point, in order."""
+    """The strongest latents of a concept at one hook point, in order.
+
+    Attributes:
+        concept: Its name; it is said in English.
+        hook_point: Where.
+        latents: Their indices, the strongest first.
+        sentences: How many of the concept's first texts this run is compared on; None: all. The
+            exploration gives its five sentences for happy, and they come first in the built-in concept.
+    """
 
     concept: str
     hook_point: str
     latents: tuple[int, ...]
+    sentences: int | None = None
 
 
 @dataclass(frozen=True)
@@ -38,18 +49,19 @@ class Cosine:
 
 
 TOP_LATENTS = (
-    TopLatents("happy", "blocks.7.hook_resid_pre", (2392, 9840, 21753)),
+    TopLatents("happy", "blocks.7.hook_resid_pre", (2392, 9840, 21753), sentences=5),
     TopLatents("sad", "blocks.7.hook_resid_pre", (2045, 23774, 10866)),
     TopLatents("excited", "blocks.7.hook_resid_pre", (8935, 9840, 3247)),
 )
 COSINES = (Cosine((1, 7683), (2, 13928), 0.939), Cosine((1, 7683), (7, 2392), 0.825))
 
 
-def comparison(tables: Mapping[str, pd.DataFrame], plan: Plan) -> pd.DataFrame:
+def comparison(tables: Mapping[str, pd.DataFrame], readings: Readings, plan: Plan) -> pd.DataFrame:
     """Published numbers and this run's.
 
     Args:
-        tables: `concept_activations` and `feature_similarity` of this run.
+        tables: `feature_similarity` of this run.
+        readings: Latents at the words of this run's texts.
         plan: What this run is about.
 
     Returns:
@@ -61,10 +73,11 @@ def comparison(tables: Mapping[str, pd.DataFrame], plan: Plan) -> pd.DataFrame:
     )
     rows = []
     for top in TOP_LATENTS:
-        here = _top(tables[concept_activations.NAME], top) if comparable else None
+        here = _top(readings, plan, top) if comparable else None
         rows.append(
             {
-                "what": f"strongest latents for {top.concept} at {top.hook_point}",
+                "what": f"strongest latents for {top.concept} at {top.hook_point}, "
+                + (f"first {top.sentences} sentences" if top.sentences else "all sentences"),
                 "published": ", ".join(map(str, top.latents)),
                 "this_run": ", ".join(map(str, here)) if here else NOT_RUN,
             }
@@ -82,13 +95,14 @@ def comparison(tables: Mapping[str, pd.DataFrame], plan: Plan) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _top(table: pd.DataFrame, top: TopLatents) -> list[int]:
-    mine = table[
-        (table["hook_point"] == top.hook_point)
-        & (table["concept"] == top.concept)
-        & (table["language"] == "en")
-    ]
-    return [int(latent) for latent in mine["latent"].head(len(top.latents))]
+def _top(readings: Readings, plan: Plan, top: TopLatents) -> list[int]:
+    """This run's strongest latents; none where it has no such concept or hook point."""
+    ids = [one.id for one in plan.dictionaries if one.hook_point == top.hook_point]
+    said = [one for one in plan.concepts if (one.name, one.language) == (top.concept, "en")]
+    if not ids or not said:
+        return []
+    table = activation_table(readings.latents(ids[0], said[0])[: top.sentences])
+    return [int(latent) for latent in table["latent"].head(len(top.latents))]
 
 
 def _cosine(table: pd.DataFrame, cosine: Cosine) -> float | None:

@@ -24,6 +24,8 @@ from tl_ext.plugins import AnalysisSpec, PluginManager, build_manager, resolve
 from tl_ext.report.marks import TableMark
 from tl_ext.report.page import Figure, Page, Section, write_page
 from tl_ext.study import published, steering
+from tl_ext.study.analyses.readings import NAME as READINGS
+from tl_ext.study.analyses.readings import Readings
 from tl_ext.study.plan import Plan
 from tl_ext.study.session import Session
 
@@ -100,7 +102,7 @@ def run_study(
         parts.append(_steer(session, tensors, folder, key))
         tables |= parts[-1].tables
         bar.update()
-        parts.append(_published(tables, session.plan))
+        parts.append(_published(tables, tensors, session.plan))
         tables |= parts[-1].tables
         sections = [_write(part, folder, progress=session.progress) for part in parts]
         summary = _summary(session, tables, key)
@@ -166,8 +168,10 @@ def _steer(
     )
 
 
-def _published(tables: Mapping[str, pd.DataFrame], plan: Plan) -> _Part:
-    table = published.comparison(tables, plan)
+def _published(
+    tables: Mapping[str, pd.DataFrame], tensors: Mapping[str, Mapping[str, Tensor]], plan: Plan
+) -> _Part:
+    table = published.comparison(tables, Readings(tensors[READINGS], plan), plan)
     figure = Figure(
         TableMark(title="The exploration's numbers", data=table, first=len(table)),
         caption=(
@@ -176,8 +180,8 @@ def _published(tables: Mapping[str, pd.DataFrame], plan: Plan) -> _Part:
             "saelens://gpt2-small-hook-z-kk`."
         ),
         may_not=(
-            "That a different set of sentences must give the same strongest latents: the published ones "
-            "are means over five sentences."
+            "That other sentences must give the same strongest latents: the published ones are means "
+            "over five sentences, of which only those for happy are known."
         ),
     )
     return _Part(
