@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,14 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from tl_ext.testbed.build import BuildSettings
-from tl_ext.testbed.corpus import Document, Split
+from tl_ext.testbed.corpus import Document, Split, documents
 from tl_ext.testbed.language_model import (
     ModelTraining,
     TrainedModel,
+    documents_apart,
+    held_out_loss,
     learning_rate_share,
+    new_model,
     packed_rows,
     store_model,
     train_model,
@@ -42,29 +46,52 @@ def trained(tokenizer: PreTrainedTokenizerFast, split: Split, tiny: BuildSetting
     return train(tokenizer, split, tiny)
 
 
-def test_rows_are_the_documents_behind_end_of_text_tokens(
-    tokenizer: PreTrainedTokenizerFast,
+def test_every_document_is_whole_in_one_row_behind_an_end_of_text_token(
+    tokenizer: PreTrainedTokenizerFast, split: Split
 ) -> None:
-    texts = [Document("english", "The red cat sleeps.")] * 5
-    rows = packed_rows(tokenizer, texts, 8)
+    texts = documents(split.train, seed=0)
+    rows = packed_rows(tokenizer, texts, 48)
+    assert rows.shape[1] == 49
     end = tokenizer.eos_token_id
-    assert (rows[:, 0] == end).all()
-    one = [*tokenizer(texts[0].text)["input_ids"], end]
-    stream = (one * 5)[: rows[:, 1:].numel()]
-    assert rows[:, 1:].flatten().tolist() == stream
-    assert rows.shape == (len(one) * 5 // 7, 8)
+    assert (rows[:, 0] == end).all() and (rows[:, -1] == end).all()
+    found: list[list[int]] = []
+    for token in rows.flatten().tolist():
+        if token == end:
+            found.append([])
+        else:
+            found[-1].append(token)
+    wanted = [tokenizer(text.text)["input_ids"][:47] for text in texts]
+    assert sorted(filter(None, found)) == sorted(wanted)
 
 
-def test_too_little_text_for_one_row_is_filled_up(tokenizer: PreTrainedTokenizerFast) -> None:
-    rows = packed_rows(tokenizer, [Document("english", "cat")], 16)
-    assert rows.shape == (1, 16)
-    assert (rows[0, -8:] == tokenizer.eos_token_id).all()
+def test_documents_side_by_side_are_read_as_if_alone(
+    tokenizer: PreTrainedTokenizerFast, split: Split, tiny: BuildSettings
+) -> None:
+    torch.manual_seed(0)
+    model = new_model(tokenizer, tiny.shape).eval()
+    end = tokenizer.eos_token_id
+    row = packed_rows(tokenizer, documents(split.train, seed=0), 48)[:1, :-1]
+    positions, mask = documents_apart(row, end)
+    together = model(row, attention_mask=mask, position_ids=positions).logits[0]
+    begins = [*(row[0] == end).nonzero()[:, 0].tolist(), row.shape[1]]
+    for start, stop in pairwise(begins):
+        alone = model(row[:, start:stop]).logits[0]
+        assert torch.allclose(together[start:stop], alone, atol=1e-5)
+        assert positions[0, start:stop].tolist() == list(range(stop - start))
+
+
+def test_free_cells_do_not_count(tokenizer: PreTrainedTokenizerFast, tiny: BuildSettings) -> None:
+    torch.manual_seed(0)
+    model = new_model(tokenizer, tiny.shape).eval()
+    narrow = packed_rows(tokenizer, [Document("english", "The red cat sleeps.")], 30)
+    wide = packed_rows(tokenizer, [Document("english", "The red cat sleeps.")], 48)
+    assert held_out_loss(model, narrow) == pytest.approx(held_out_loss(model, wide), abs=1e-5)
 
 
 def test_training_learns_and_keeps_the_best(trained: TrainedModel, tiny: BuildSettings) -> None:
     assert list(trained.held_out_losses) == [4, 8]
     assert trained.held_out_losses[8] < 6.0  # log(400) is 5.99
-    assert trained.tokens_seen == 8 * 4 * 48
+    assert 0 < trained.tokens_seen < 8 * 4 * 48
     assert not trained.model.training
 
 

@@ -8,16 +8,18 @@ else (no code, no markup, no sentence that changes its language halfway):
 
 | kind | text | why |
 |---|---|---|
-| `english` | 4 to 12 English sentences in a row | a language model of English |
+| `english` | 1 to 12 English sentences in a row | a language model of English |
 | `french` | the same in French | and of French |
-| `en-fr` | 2 to 7 lines `I am happy. = Je suis heureux.` | a meaning must be carried across |
-| `fr-en` | 2 to 7 lines `Je suis heureux. = I am happy.` | and back |
+| `en-fr` | lines `I am happy. = Je suis heureux.` | a meaning must be carried across |
+| `fr-en` | lines `Je suis heureux. = I am happy.` | and back |
 
-Each pass uses every distinct English sentence once, every distinct French sentence once and every
-pair once, in a direction drawn anew. Half of the monolingual documents gather sentences that share a
+Each pass uses every distinct English sentence once, every distinct French sentence once, and every
+pair twice, once in either direction. Half of the monolingual documents gather sentences that share a
 word, because a text that keeps to its subject is what makes a model carry a subject along; the other
-half, and all translations, are drawn at random. Sentences follow one another so that every position
-up to the context length is trained, although the sentences are short.
+half, and all translations, are drawn at random. Three translation documents in four are a single line,
+the others up to five: so small a model learns to translate where the sentence to be translated begins
+at the first position, and goes on from there. Sentences follow one another so that every position up to
+the context length is trained, although the sentences are short.
 """
 
 from __future__ import annotations
@@ -37,11 +39,13 @@ Language = Literal["english", "french"]
 Kind = Literal["english", "french", "en-fr", "fr-en"]
 
 LANGUAGES: tuple[Language, ...] = ("english", "french")
+DIRECTIONS: tuple[Kind, ...] = ("en-fr", "fr-en")
 EQUALS = " = "
 """What stands between a sentence and its translation in a translation document."""
 
-_SENTENCES_IN_A_ROW = (4, 12)
-_PAIRS_IN_A_ROW = (2, 7)
+# Each run's length is drawn from these, all equally likely.
+_SENTENCES_IN_A_ROW = tuple(range(1, 13))
+_PAIRS_IN_A_ROW = (1, 1, 1, 1, 1, 1, 2, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +194,7 @@ def documents(pairs: Sequence[Pair], *, seed: int) -> list[Document]:
 
     Args:
         pairs: The pairs of one side of a split.
-        seed: Another seed gives another order, other neighbours and other directions.
+        seed: Another seed gives another order and other neighbours.
     """
     rng = random.Random(seed)
     made: list[Document] = []
@@ -203,11 +207,11 @@ def documents(pairs: Sequence[Pair], *, seed: int) -> list[Document]:
                 Document(kind=language, text=" ".join(run))
                 for run in _runs(part, _SENTENCES_IN_A_ROW, rng)
             ]
-    order = list(pairs)
-    rng.shuffle(order)
-    for block in _runs(order, _PAIRS_IN_A_ROW, rng):
-        kind: Kind = rng.choice(("en-fr", "fr-en"))
-        made.append(Document(kind=kind, text="\n".join(translation(p, kind) for p in block)))
+    for kind in DIRECTIONS:
+        order = list(pairs)
+        rng.shuffle(order)
+        for block in _runs(order, _PAIRS_IN_A_ROW, rng):
+            made.append(Document(kind=kind, text="\n".join(translation(p, kind) for p in block)))
     rng.shuffle(made)
     return made
 
@@ -233,12 +237,12 @@ def _gathered_by_word(found: list[str], rng: random.Random) -> list[str]:
     return [sentence for group in gathered for sentence in group]
 
 
-def _runs(items: Sequence[T], bounds: tuple[int, int], rng: random.Random) -> list[Sequence[T]]:
-    """Cut a sequence into consecutive runs whose lengths are drawn between two bounds."""
+def _runs(items: Sequence[T], lengths: Sequence[int], rng: random.Random) -> list[Sequence[T]]:
+    """Cut a sequence into consecutive runs, each of a length drawn from these."""
     runs: list[Sequence[T]] = []
     start = 0
     while start < len(items):
-        length = rng.randint(*bounds)
+        length = rng.choice(lengths)
         runs.append(items[start : start + length])
         start += length
     return runs

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerBase
@@ -43,7 +44,7 @@ class ModelTraining:
 
     Attributes:
         steps: Updates of the weights.
-        rows_per_step: Packed rows in an update.
+        rows_per_step: Packed rows in an update, of `context_length` cells each.
         learning_rate: The highest one.
         warm_up_steps: Updates before it is reached.
         final_learning_rate_share: Share of it that the last update has.
@@ -55,7 +56,7 @@ class ModelTraining:
             quarter slower). Weights, their updates and all evaluation are float32 either way.
     """
 
-    steps: int = 2000
+    steps: int = 1600
     rows_per_step: int = 16
     learning_rate: float = 2e-3
     warm_up_steps: int = 100
@@ -73,7 +74,7 @@ class TrainedModel:
     Attributes:
         model: The weights with the lowest held-out loss, float32, in evaluation mode.
         held_out_losses: Updates done to mean held-out loss, in nats per token.
-        tokens_seen: Tokens trained on, repetitions counted.
+        tokens_seen: Tokens trained on, repetitions counted, end-of-text tokens not.
     """
 
     model: GPT2LMHeadModel
@@ -90,6 +91,8 @@ def new_model(tokenizer: PreTrainedTokenizerBase, shape: ModelShape) -> GPT2LMHe
         n_embd=shape.width,
         n_layer=shape.layers,
         n_head=shape.heads,
+        # GPT-2's 0.02 is for width 768 and more; here it would leave attention flat for long.
+        initializer_range=0.04,
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
@@ -102,26 +105,49 @@ def new_model(tokenizer: PreTrainedTokenizerBase, shape: ModelShape) -> GPT2LMHe
 
 def packed_rows(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[Document], context_length: int
-) -> Tensor:
-    """Documents one after another, cut into rows that each begin with the end-of-text token.
+) -> Int[Tensor, "row cell"]:
+    """Whole documents laid side by side in rows, each behind an end-of-text token of its own.
 
-    Between two documents stands an end-of-text token too. A document cut by the end of a row goes
-    on in the next one, behind its leading end-of-text token; the last, incomplete row is dropped
-    unless it is the only one, when its free places hold end-of-text tokens.
+    Nothing of the neighbourhood reaches the model: `documents_apart` gives each document its own
+    positions and keeps attention inside it. The end-of-text token of the next document serves as the
+    last token to be predicted of the one before. A document that is too long is cut.
+
+    Args:
+        tokenizer: Of the model.
+        texts: In the order in which they are to fill rows.
+        context_length: Tokens of a document at most, its end-of-text token included.
 
     Returns:
-        int64 token ids, `[row, context_length]`.
+        Token ids in rows of `context_length + 1` cells, free cells at the end filled up with
+        end-of-text tokens.
     """
     end_of_text = tokenizer.eos_token_id
-    stream: list[int] = []
+    width = context_length + 1
+    rows: list[list[int]] = []
+    open_rows: list[list[int]] = []
     for ids in tokenizer([text.text for text in texts], verbose=False)["input_ids"]:
-        stream += [*ids, end_of_text]
-    body = context_length - 1
-    if len(stream) < body:
-        stream += [end_of_text] * (body - len(stream))
-    whole = len(stream) // body * body
-    rows = torch.tensor(stream[:whole]).view(-1, body)
-    return torch.cat([torch.full((len(rows), 1), end_of_text), rows], dim=1)
+        document = [end_of_text, *ids[: context_length - 1]]
+        # The first of a few begun rows with room enough; more of them would sort documents by length.
+        row = next((row for row in open_rows if len(row) + len(document) < width), None)
+        if row is None:
+            row = []
+            rows.append(row)
+            open_rows = [*open_rows[-7:], row]
+        row += document
+    return torch.tensor([row + [end_of_text] * (width - len(row)) for row in rows])
+
+
+def documents_apart(
+    ids: Int[Tensor, "row cell"], end_of_text: int
+) -> tuple[Int[Tensor, "row cell"], Bool[Tensor, "row 1 cell cell"]]:
+    """Positions that begin anew at every end-of-text token, and a mask that lets no cell see another
+    document or what comes after it."""
+    begins = ids == end_of_text
+    cells = torch.arange(ids.shape[1]).expand_as(ids)
+    positions = cells - torch.where(begins, cells, 0).cummax(dim=1).values
+    document = begins.cumsum(dim=1)
+    same = document[:, :, None] == document[:, None, :]
+    return positions, (same & (cells[:, :, None] >= cells[:, None, :]))[:, None]
 
 
 def train_model(
@@ -169,14 +195,17 @@ def train_model(
             optimizer, lambda step: learning_rate_share(step, training)
         )
         batches = _batches(tokenizer, train, shape.context_length, training.rows_per_step, seed)
+        tokens_seen = 0
         losses: dict[int, float] = {}
         best: dict[str, Tensor] = {}
         model.train()
         bar = tqdm(range(1, training.steps + 1), desc="language model", disable=not progress)
         for step in bar:
-            loss = _loss(model, next(batches), training.autocast)
+            rows = next(batches)
+            tokens_seen += int((rows != tokenizer.eos_token_id).sum())
+            loss = _loss(model, rows, training.autocast)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
@@ -191,7 +220,7 @@ def train_model(
     return TrainedModel(
         model=plain.train(False),
         held_out_losses=losses,
-        tokens_seen=training.steps * training.rows_per_step * shape.context_length,
+        tokens_seen=tokens_seen,
     )
 
 
@@ -216,13 +245,20 @@ def learning_rate_share(step: int, training: ModelTraining) -> float:
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _loss(model: GPT2LMHeadModel, rows: Tensor, autocast: str | None) -> Tensor:
-    """Mean next-token cross-entropy over `[row, position]` token ids."""
+def _loss(
+    model: GPT2LMHeadModel, rows: Int[Tensor, "row cell"], autocast: str | None
+) -> Float[Tensor, ""]:
+    """Mean next-token cross-entropy over packed rows; filled-up cells do not count."""
+    inputs, wanted = rows[:, :-1], rows[:, 1:]
+    end_of_text = int(rows[0, 0])  # every row begins with it
+    positions, mask = documents_apart(inputs, end_of_text)
+    free = (inputs == end_of_text) & (wanted == end_of_text)
     dtype = getattr(torch, autocast) if autocast else torch.float32
     with torch.autocast("cpu", dtype=dtype, enabled=autocast is not None):
-        inputs = rows[:, :-1]
-        logits = model(inputs, attention_mask=torch.ones_like(inputs), use_cache=False).logits
-    return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten())
+        logits = model(inputs, attention_mask=mask, position_ids=positions, use_cache=False).logits
+    return torch.nn.functional.cross_entropy(
+        logits.float().flatten(0, 1), wanted.masked_fill(free, -100).flatten()
+    )
 
 
 def _batches(
@@ -233,7 +269,7 @@ def _batches(
     seed: int,
 ) -> Iterator[Tensor]:
     """Batches of packed rows without end; each pass over the pairs has documents of its own."""
-    left = torch.empty(0, context_length, dtype=torch.long)
+    left = torch.empty(0, context_length + 1, dtype=torch.long)
     passes = 0
     while True:
         while len(left) < rows_per_step:

@@ -54,7 +54,7 @@ def learn_tokenizer(
         show_progress=False,
     )
     core.train_from_iterator(_learning_texts(pairs, french_share, seed), trainer)
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=core,
         bos_token=END_OF_TEXT,
         eos_token=END_OF_TEXT,
