@@ -46,17 +46,19 @@ class DictionaryTraining:
         warm_up_steps: Updates before it is reached.
         decay_share: Share of the updates, at the end, over which it falls to nothing.
         dead_after_steps: Updates without firing after which a latent gets the auxiliary loss.
+        autocast: Compute products in bfloat16; weights and their updates stay float32.
     """
 
     expansion: int = 8
     active_latents: float = 32
-    captured_tokens: int = 400_000
-    steps: int = 1500
+    captured_tokens: int = 300_000
+    steps: int = 800
     tokens_per_step: int = 1024
-    learning_rate: float = 1e-3
-    warm_up_steps: int = 100
+    learning_rate: float = 3e-3
+    warm_up_steps: int = 50
     decay_share: float = 0.5
-    dead_after_steps: int = 100
+    dead_after_steps: int = 20
+    autocast: bool = True
 
 
 def hook_points(layers: int) -> tuple[str, ...]:
@@ -189,10 +191,7 @@ def train_dictionary(
                 ),
             )
         )
-        # A dictionary's bias learns the mean first; beginning there spares it the way. The factor is
-        # the one by which SAELens is about to scale the activations.
-        scale = math.sqrt(d_in) / activations.norm(dim=1).mean()
-        dictionary.b_dec.data = activations.mean(dim=0) * scale
+        _begin_at_the_data(dictionary, activations)
         trainer = SAETrainer(
             SAETrainerConfig(
                 total_training_samples=training.steps * training.tokens_per_step,
@@ -202,12 +201,32 @@ def train_dictionary(
                 lr_warm_up_steps=training.warm_up_steps,
                 lr_decay_steps=int(training.steps * training.decay_share),
                 dead_feature_window=training.dead_after_steps,
+                autocast=training.autocast,
                 n_batches_for_norm_estimate=min(50, training.steps),
             ),
             dictionary,
             _shuffled(activations, training.tokens_per_step),
         )
         return trainer.fit()
+
+
+@torch.no_grad()
+def _begin_at_the_data(
+    dictionary: BatchTopKTrainingSAE, activations: Float[Tensor, "token d_in"]
+) -> None:
+    """First weights that spare training the way to where the activations are.
+
+    The bias begins at their mean, in the scale to which SAELens is about to bring them, and each latent
+    looks for one activation drawn at random. Latents that begin in random directions meet nothing of
+    their own, and many of them never fire.
+    """
+    d_latent, d_in = dictionary.W_dec.shape
+    mean = activations.mean(dim=0)
+    dictionary.b_dec.data = mean * (math.sqrt(d_in) / activations.norm(dim=1).mean())
+    drawn = activations[torch.randint(len(activations), (d_latent,))] - mean
+    length = dictionary.cfg.decoder_init_norm
+    dictionary.W_dec.data = torch.nn.functional.normalize(drawn, dim=1) * length
+    dictionary.W_enc.data = dictionary.W_dec.data.T.clone().contiguous()
 
 
 def store_dictionary(dictionary: BatchTopKTrainingSAE, folder: Path) -> None:
