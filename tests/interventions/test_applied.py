@@ -13,10 +13,11 @@ from torch import Tensor
 
 from tl_ext.activations.capture import run
 from tl_ext.errors import HookPointError, InputError
-from tl_ext.interventions.applied import applied
+from tl_ext.interventions.applied import applied, as_edits
 from tl_ext.interventions.edits import Add, Clamp, Splice
 from tl_ext.models.hook_points import hooked
 from tl_ext.models.tokens import Batch, batch
+from tl_ext.steering.vectors import tensor_vector
 
 TEXTS = ["w5 w6 w7 w8 w9", "w12 w13", "w20 w21 w22"]
 POINT = "blocks.1.hook_resid_pre"
@@ -235,3 +236,13 @@ def test_gradients_pass_through_edits() -> None:
     ):
         model(tokens.ids, **tokens.forward_arguments()).sum().backward()
     assert start.grad is not None and start.grad.abs().sum() > 0
+
+
+def test_a_vector_without_a_strength_is_told_how_to_get_one() -> None:
+    steering = tensor_vector(vector(), POINT)
+    for given in (steering, [steering]):
+        with pytest.raises(InputError, match=r"not SteeringVector\. Choose a strength"):
+            as_edits(given)  # type: ignore[arg-type, list-item]
+    for other in (2.0, None):
+        with pytest.raises(InputError, match=r"An edit .* is expected"):
+            as_edits(other)  # type: ignore[arg-type]

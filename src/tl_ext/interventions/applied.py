@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -84,7 +84,8 @@ def as_edits(edits: Edit | Sequence[Edit]) -> tuple[Edit, ...]:
     Raises:
         InputError: Something among them is no edit.
     """
-    several = (edits,) if isinstance(edits, Edit) else tuple(edits)
+    one = isinstance(edits, Edit) or not isinstance(edits, Iterable)
+    several: tuple[Any, ...] = (edits,) if one else tuple(edits)  # type: ignore[arg-type]
     for edit in several:
         if not isinstance(edit, Edit):
             hint = " Choose a strength: vector.at(2.0)." if hasattr(edit, "at") else ""
