@@ -131,3 +131,21 @@ def test_bad_input_says_what_to_do(tmp_path: Path) -> None:
         load_model(tmp_path)
     with pytest.raises(InputError, match="no folder"):
         load_model(tmp_path / "missing")
+
+
+def test_a_name_that_leads_nowhere_says_so() -> None:
+    for given in ({}, {"tokenizer": tiny_tokenizer()}):
+        with pytest.raises(InputError, match="'not-there' leads to no model") as raised:
+            load_model("not-there", **given)
+        assert isinstance(raised.value.__cause__, OSError)
+
+
+def test_an_unreadable_checkpoint_and_missing_shipped_weights_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_hf_model("gpt2").config.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="cannot be read"):
+        load_model(tmp_path, tokenizer=tiny_tokenizer())
+    monkeypatch.setattr("importlib.resources.files", lambda _: tmp_path)
+    with pytest.raises(InputError, match="weights of the testbed are missing"):
+        load_model("testbed")

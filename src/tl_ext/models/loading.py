@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -90,8 +92,8 @@ def load_model(
         The hooked model, in evaluation mode. `model.tokenizer` is the private copy.
 
     Raises:
-        InputError: `model` is a model in memory and no tokenizer was given, or a local path that is
-            not a folder with a checkpoint.
+        InputError: `model` is a model in memory and no tokenizer was given, a local path that is not
+            a folder with a checkpoint, or a name that leads to no model.
     """
     from transformer_lens.model_bridge import TransformerBridge
 
@@ -108,9 +110,10 @@ def load_model(
             )
         from transformers import AutoTokenizer
 
-        private: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            source, trust_remote_code=trust_remote_code
-        )
+        with _reading(source):
+            private: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                source, trust_remote_code=trust_remote_code
+            )
     else:
         private = copy.deepcopy(tokenizer)
     if private.pad_token is None:
@@ -125,9 +128,10 @@ def load_model(
         options["dtype"] = dtype or torch.float32
         if device is not None:
             options["device"] = device
-    bridge = TransformerBridge.boot_transformers(
-        source, tokenizer=upstream.stand_in_tokenizer(), **options
-    )
+    with nullcontext() if in_memory else _reading(source):
+        bridge = TransformerBridge.boot_transformers(
+            source, tokenizer=upstream.stand_in_tokenizer(), **options
+        )
     upstream.install_tokenizer(bridge, private, prefix=_prefix(private))
     if in_memory and (device is not None or dtype is not None):
         bridge = bridge.to(*(target for target in (device, dtype) if target is not None))
@@ -167,7 +171,13 @@ def _locate(name: str) -> str:
         from importlib.resources import files
 
         # By name and not by import: the testbed stands above this room.
-        return str(files("tl_ext.testbed") / "weights")
+        shipped = Path(str(files("tl_ext.testbed") / "weights"))
+        if not (shipped / "config.json").is_file():
+            raise InputError(
+                "The weights of the testbed are missing from this installation: there is no "
+                f"{shipped / 'config.json'}. Install the package from its wheel, or load another model."
+            )
+        return str(shipped)
     path = Path(name).expanduser()
     if path.exists():
         if not (path / "config.json").is_file():
@@ -179,6 +189,22 @@ def _locate(name: str) -> str:
     if name.startswith((".", "/", "~")):
         raise InputError(f"There is no folder {path}.")
     return name
+
+
+@contextmanager
+def _reading(source: str) -> Iterator[None]:
+    """Say in our words that there is no such model; transformers raises OSError for all such causes."""
+    try:
+        yield
+    except OSError as error:
+        if Path(source).is_dir():
+            raise InputError(f"The checkpoint in {source} cannot be read: {error}") from error
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"{source!r} leads to no model: there is no such folder, and the hub has no such model "
+            "(or it is private) or could not be reached. Check the name, or give a local folder. "
+            f"What transformers said: {said}"
+        ) from error
 
 
 def _prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
