@@ -12,6 +12,7 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.concepts.trained_tokenizers import CHANGING, EXACT, byte_level, trained
+from tests.tiny import tiny_model
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
@@ -380,3 +381,14 @@ class TestRealSentences:
                 assert word.encode() in within, (text, word)
                 assert word.encode() not in within[ends[first] - begins[first] :], (text, word)
                 assert word.encode() not in raw[begins[first] : begins[last - 1]], (text, word)
+
+
+@pytest.mark.parametrize("given", [None, "a text"])
+def test_what_is_no_tokenizer_is_told(given: object) -> None:
+    with pytest.raises(InputError, match=r"A tokenizer is expected, not .*model\.tokenizer"):
+        word_spans(given, "a text", "text")  # type: ignore[arg-type]
+
+
+def test_a_model_is_no_tokenizer() -> None:
+    with pytest.raises(InputError, match="A tokenizer is expected, not TransformerBridge"):
+        word_spans(tiny_model(), "a text", "text")  # type: ignore[arg-type]

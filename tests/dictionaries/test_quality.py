@@ -14,7 +14,7 @@ from tests.tiny import WIDTH, make_tiny_model, tiny_hf_model, tiny_model, tiny_t
 from torch import Tensor
 
 from tl_ext.activations.capture import capture
-from tl_ext.dictionaries.dictionary import Dictionary, Statistics
+from tl_ext.dictionaries.dictionary import Dictionaries, Dictionary, Statistics
 from tl_ext.dictionaries.quality import evaluate_dictionary
 from tl_ext.dictionaries.sparse import ReLU, SparseDictionary
 from tl_ext.errors import DictionaryError, HookPointError, InputError
@@ -345,3 +345,9 @@ def test_the_frame_and_the_text() -> None:
     assert frame["tokens"].tolist() == ["content", "all tokens"]
     assert frame["fvu"].tolist() == [quality.content.fvu, quality.all_tokens.fvu]
     assert f"{quality.content.n_tokens} tokens" in repr(quality)
+
+
+def test_several_dictionaries_are_told_to_choose_one() -> None:
+    several = Dictionaries([projecting(torch.eye(WIDTH))])
+    with pytest.raises(InputError, match=r"choose one with \.at\("):
+        evaluate_dictionary(tiny_model("gpt2"), several, TEXTS)  # type: ignore[arg-type]

@@ -99,7 +99,8 @@ def word_spans(tokenizer: PreTrainedTokenizerBase, text: str, word: str) -> list
 
     Raises:
         WordNotFoundError: The word does not stand in the text.
-        InputError: Text or word is empty, or the tokenizer neither spells the text nor has offsets.
+        InputError: Text or word is empty, or what was given is no tokenizer, or one that neither
+            spells the text nor has offsets.
 
     Examples:
         >>> word_spans(gpt2, "Je suis heureux.", "heureux")  # " he", "ure", "ux"
@@ -126,6 +127,11 @@ def word_spans_many(
         InputError: There are not as many words as texts, one of them is empty, or the tokenizer
             neither spells a text nor has offsets.
     """
+    if not hasattr(tokenizer, "convert_ids_to_tokens"):
+        raise InputError(
+            f"A tokenizer is expected, not {type(tokenizer).__name__}. Of a hooked model pass "
+            "model.tokenizer."
+        )
     for name, given in (("texts", texts), ("words", words)):
         if isinstance(given, str):
             raise InputError(f"{name} is one string: {given!r}. Give a list of them.")

@@ -8,7 +8,7 @@ changed as processing would.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -201,13 +201,18 @@ def evaluate_dictionary(
         HookPointError: The model lacks one of the dictionary's hook points (the nearest are told), or
             it does not fire.
         DictionaryError: The activation there has another width than the dictionary.
-        InputError: No texts, or none with content.
+        InputError: No texts, none with content, or several dictionaries instead of one.
     """
     if isinstance(texts, str):
         raise InputError(f"A list of texts is expected, not one string: pass [{texts!r}].")
     texts = list(texts)
     if not texts:
         raise InputError("There are no texts to evaluate on: an empty list was given.")
+    if isinstance(dictionary, Mapping):
+        raise InputError(
+            f"One dictionary is expected, not {len(dictionary)} by id: choose one with "
+            ".at('blocks.N....'), its hook point, or by its id."
+        )
     for name in (dictionary.hook_in, dictionary.hook_out):
         resolve(model, name)
     splices = kind_of(dictionary.hook_out) not in NOT_EDITABLE
