@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.interventions.test_edits import Contextual
 from tests.interventions.toy import POINT, WIDTH, same_bits, toy_dictionary
-from tests.tiny import CONTEXT, FAMILIES, VOCABULARY, tiny_model
+from tests.tiny import CONTEXT, FAMILIES, VOCABULARY, make_tiny_model, tiny_model
 from torch import Tensor
 
 from tl_ext.errors import HookPointError, InputError
@@ -336,3 +336,13 @@ def test_the_record() -> None:
     assert "<script>" not in page and "&lt;script&gt;" in page and "&lt;b&gt;up" in page
     with pytest.raises(dataclasses.FrozenInstanceError):
         result.prompts = ()  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_not_finite_are_told(temperature: float) -> None:
+    broken = make_tiny_model()
+    broken.original_model.transformer.ln_f.weight.data[0] = math.nan
+    with pytest.raises(InputError, match="new token 0 are NaN or infinite in 1 of 1 rows"):
+        steer(broken, ["w5 w6"], max_new_tokens=2, temperature=temperature)
+    with pytest.raises(InputError, match="an edit that is too strong"):
+        steer(tiny_model(), ["w5 w6"], Add(POINT, torch.full((WIDTH,), 3e38)), max_new_tokens=2)

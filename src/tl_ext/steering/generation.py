@@ -173,7 +173,7 @@ def steer(
 
     Raises:
         InputError: No prompts, one that does not fit the context with its new tokens, options out of
-            range, or a model that does not generate.
+            range, a model that does not generate, or logits that are NaN or infinite.
         HookPointError: A hook point the model lacks, that cannot be edited, or that never fired.
 
     Example:
@@ -303,7 +303,9 @@ def _write(
     try:
         for step, logits in enumerate(steps):
             uniform = None if noise is None else noise[:, step]
-            token, log_prob = sampler(logits.float(), uniform)
+            logits = logits.float()
+            _check_logits(logits, running, step, edits)
+            token, log_prob = sampler(logits, uniform)
             column = width + step
             # `ids` is what the next step reads: the generator below shares it.
             ids[:, column] = torch.where(running, token, ids[:, column])
@@ -316,6 +318,26 @@ def _write(
     finally:
         steps.close()
     return _Written(ids, mask, steered)
+
+
+def _check_logits(
+    logits: Float[Tensor, "row vocabulary"],
+    running: Bool[Tensor, " row"],
+    step: int,
+    edits: Sequence[Edit],
+) -> None:
+    # By their sum: a single logit of minus infinity only rules its token out.
+    bad = running & ~logits.logsumexp(-1).isfinite()
+    if bool(bad.any()):
+        cause = (
+            "an edit that is too strong, or weights that are not finite"
+            if edits
+            else "weights that are not finite"
+        )
+        raise InputError(
+            f"The model's logits for new token {step} are NaN or infinite in {int(bad.sum())} of "
+            f"{len(bad)} rows, so no token can be drawn. Look for {cause}."
+        )
 
 
 def _logits(
