@@ -100,3 +100,38 @@ def test_bad_input_says_what_is_missing() -> None:
         list(iterate(model, ["w5"], POINTS, batch_size=0))
     with pytest.raises(InputError, match="no token to read"):
         capture(tiny_model("qwen2"), ["w5"], POINTS)
+
+
+def test_a_bare_string_is_one_hook_point() -> None:
+    model, name = tiny_model("gpt2"), POINTS[0]
+    one, several = capture(model, ["w5 w6"], name), capture(model, ["w5 w6"], [name])
+    assert list(one.activations) == [name]
+    assert torch.equal(one.activations[name], several.activations[name])
+    assert list(run(model, batch(model, ["w5"]), name)) == [name]
+
+
+def test_what_is_not_finite_is_an_error_at_tokens_and_none_at_padding() -> None:
+    model, name = make_tiny_model("gpt2"), "blocks.1.hook_resid_pre"
+    tokens = batch(model, ["w5 w6 w7", "w8"])
+
+    def broken(where: torch.Tensor):  # type: ignore[no-untyped-def]
+        return {name: lambda x: x.masked_fill(where[..., None], float("nan"))}
+
+    with hooked(model, broken(~tokens.mask)):
+        assert run(model, tokens, name)[name][tokens.mask].isfinite().all()
+    with (
+        hooked(model, broken(tokens.content)),
+        pytest.raises(InputError, match=f"{name} .* 4 of 6"),
+    ):
+        run(model, tokens, name)
+    model.original_model.transformer.h[0].mlp.c_fc.weight.data[0, 0] = float("nan")
+    with pytest.raises(InputError, match=f"{name} is NaN or infinite"):
+        capture(model, ["w5 w6"], name)
+
+
+def test_what_is_captured_is_shown_in_two_lines() -> None:
+    model = tiny_model("gpt2")
+    captured = capture(model, ["w5 w6", "w7"], POINTS[:1])
+    assert repr(captured) == f"<Captured: 3 tokens of 2 texts\n  {POINTS[0]} [3, 24]>"
+    (part,) = iterate(model, ["w5 w6", "w7"], POINTS[:1])
+    assert repr(part) == (f"<CapturedBatch: 2 texts, 3 content tokens\n  {POINTS[0]} [2, 3, 24]>")

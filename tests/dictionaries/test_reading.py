@@ -10,7 +10,7 @@ from tests.dictionaries.saved import dictionary_of
 from tests.tiny import WIDTH, tiny_model
 
 from tl_ext.activations.capture import capture
-from tl_ext.concepts.concept import Example
+from tl_ext.concepts.concept import Concept, Example
 from tl_ext.dictionaries.dictionary import Dictionaries, renamed
 from tl_ext.dictionaries.reading import background_statistics, chosen_latents, word_latents
 from tl_ext.errors import DictionaryError, InputError
@@ -127,3 +127,26 @@ def test_a_dictionary_of_another_width_is_told() -> None:
         word_latents(tiny_model("gpt2"), {"wide": wide}, [Example("w5 w6", "w6")])
     with pytest.raises(InputError, match="no examples"):
         word_latents(tiny_model("gpt2"), {}, [])
+
+
+def test_one_dictionary_and_a_concept_are_enough() -> None:
+    model, one = tiny_model("gpt2"), dictionary("pre", "blocks.1.hook_resid_pre")
+    examples = [Example(text, "w6") for text in TEXTS]
+    several = word_latents(model, {"pre": one}, examples)
+    alone = word_latents(model, one, Concept("six", "en", tuple(examples)))
+    assert list(alone) == ["pre"] and torch.equal(alone["pre"], several["pre"])
+    background = background_statistics(model, one, TEXTS)
+    assert torch.equal(
+        background["pre"].largest, background_statistics(model, {"pre": one}, TEXTS)["pre"].largest
+    )
+    with pytest.raises(InputError, match="A dictionary, or several by id, is expected, not list"):
+        background_statistics(model, [one], TEXTS)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"pass concept\.examples"):
+        word_latents(model, one, [Concept("six", "en", tuple(examples))])  # type: ignore[list-item]
+
+
+def test_statistics_are_shown_in_two_lines() -> None:
+    one = dictionary("pre", "blocks.1.hook_resid_pre")
+    shown = repr(background_statistics(tiny_model("gpt2"), one, TEXTS)["pre"])
+    assert shown.startswith("<BackgroundStatistics: 40 latents on 15 tokens, ")
+    assert shown.count("\n") == 1 and "usual norm" in shown and "tensor" not in shown

@@ -10,7 +10,16 @@ from tests.tiny import FAMILIES, WIDTH, make_tiny_model, tiny_model
 
 from tl_ext.activations.capture import run
 from tl_ext.errors import HookPointError
-from tl_ext.models.hook_points import hooked, kind_of, layer_of, resolve, to_residual
+from tl_ext.models.hook_points import (
+    hooked,
+    kind_of,
+    layer_of,
+    names,
+    resolve,
+    row_norms,
+    to_residual,
+    usual_norm,
+)
 from tl_ext.models.tokens import batch
 
 POINTS = (
@@ -127,3 +136,14 @@ def test_the_residual_stream_is_its_own_space(kind: str) -> None:
 def test_hook_points_without_a_shared_space_are_an_error() -> None:
     with pytest.raises(HookPointError, match="share no space"):
         to_residual(tiny_model("gpt2"), "blocks.0.mlp.hook_post", torch.zeros(1, 28))
+
+
+def test_a_bare_string_is_one_name() -> None:
+    assert names("blocks.0.hook_in") == ("blocks.0.hook_in",)
+    assert names(iter(["a", "b"])) == ("a", "b")
+
+
+def test_the_usual_norm_is_the_median_over_all_batches() -> None:
+    rows = torch.arange(1.0, 6)[:, None] * torch.tensor([3.0, 4.0])
+    parts = [row_norms(rows[:1].half()), row_norms(rows[1:1]), row_norms(rows[1:])]
+    assert usual_norm(parts) == pytest.approx(15)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from hypothesis import given
@@ -115,3 +117,24 @@ def test_rows_of_ids_are_padded_as_texts_are() -> None:
     rows = from_ids(model, [[2, 5, 6], [2, 7]], prefix_length=1, padding_side="left")
     for name in ("ids", "mask", "positions", "offset"):
         assert torch.equal(getattr(from_texts, name), getattr(rows, name))
+
+
+@given(texts=TEXTS, side=st.sampled_from(["left", "right"]), cut=st.none() | st.integers(2, 9))
+def test_cells_are_the_tokens_that_spans_hold(texts: list[str], side: str, cut: int | None) -> None:
+    model = tiny_model("gpt2")
+    tokens = batch(model, texts, padding_side=side, max_tokens=cut)
+    words = [text.split() for text in texts]
+    cells = tokens.cells([[(0, 1), (len(each) - 1, len(each))] for each in words])
+    for row, each in enumerate(words):
+        chosen = [each[0], *each[1:][-1:]] if cut is None or len(each) < cut else [each[0]]
+        found = model.tokenizer.convert_ids_to_tokens(tokens.ids[row, cells[row]])
+        assert found == chosen
+    assert not tokens.cells([[] for _ in texts]).any()
+    with pytest.raises(InputError, match="1 lists of spans") if len(texts) != 1 else nullcontext():
+        tokens.cells([[(0, 1)]])
+
+
+def test_a_batch_is_shown_in_two_lines() -> None:
+    assert repr(batch(tiny_model("gpt2"), ["w5 w6 w7", "w8"])) == (
+        "<Batch: 2 texts, 4 tokens besides prefixes\n  ids [2, 4], 2 of its cells padding, on cpu>"
+    )

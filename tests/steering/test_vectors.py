@@ -189,3 +189,8 @@ def test_the_usual_norm_is_the_median_over_content() -> None:
     assert length(vector.at(0.5).vector) == pytest.approx(expected / 2, rel=1e-5)
     with pytest.raises(InputError, match="leave no token"):
         hook_point_norm(tiny_model("qwen2"), POINT, ["w5"])
+
+
+def test_the_statistics_of_all_dictionaries_are_told_to_choose_one() -> None:
+    with pytest.raises(InputError, match=r"pass background\['toy'\]"):
+        latent_vector(toy_dictionary(), 7, {"toy": BACKGROUND})  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ reading layer 2 of 12 costs layers 0 to 2.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,14 +17,14 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from tl_ext.errors import HookPointError, InputError
-from tl_ext.models.hook_points import hooked
+from tl_ext.models.hook_points import hooked, names
 from tl_ext.models.tokens import Batch, batch
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CapturedBatch:
     """One batch of texts and what the model computed on it.
 
@@ -37,8 +38,14 @@ class CapturedBatch:
     texts: Int[Tensor, " text"]
     activations: dict[str, Float[Tensor, "text token d_in"]]
 
+    def __repr__(self) -> str:
+        return (
+            f"<CapturedBatch: {len(self.texts)} texts, {int(self.batch.content.sum())} content tokens"
+            f"\n  {_shapes(self.activations)}>"
+        )
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Captured:
     """Activations at chosen tokens of all texts, one row a token, texts in the order given.
 
@@ -52,27 +59,35 @@ class Captured:
     text: Int[Tensor, " row"]
     token: Int[Tensor, " row"]
 
+    def __repr__(self) -> str:
+        return (
+            f"<Captured: {len(self.token)} tokens of {len(self.text.unique())} texts"
+            f"\n  {_shapes(self.activations)}>"
+        )
+
 
 class _Complete(Exception):
     """Every hook point has fired; ends a forward pass early."""
 
 
 def run(
-    model: TransformerBridge, tokens: Batch, hook_points: Sequence[str]
+    model: TransformerBridge, tokens: Batch, hook_points: str | Sequence[str]
 ) -> dict[str, Float[Tensor, "text token d_in"]]:
     """One forward pass up to the last hook point needed.
 
     Args:
         model: A hooked model.
         tokens: What it reads.
-        hook_points: Where to read activations.
+        hook_points: Where to read activations; one name or several.
 
     Returns:
         Activations by hook point, on the model's device, detached.
 
     Raises:
+        InputError: An activation is NaN or infinite at a token.
         HookPointError: A hook point the model lacks, or one that did not fire.
     """
+    hook_points = names(hook_points)
     activations: dict[str, Tensor] = {}
 
     def keep(name: str, activation: Tensor) -> None:
@@ -84,21 +99,37 @@ def run(
         return lambda activation: keep(name, activation)
 
     functions = {name: keeper(name) for name in hook_points}
-    with torch.no_grad(), hooked(model, functions):
-        try:
-            model(tokens.ids, return_type=None, **tokens.forward_arguments())
-        except _Complete:
-            return {name: activations[name] for name in hook_points}
+    with torch.no_grad(), suppress(_Complete), hooked(model, functions):
+        model(tokens.ids, return_type=None, **tokens.forward_arguments())
     silent = [name for name in hook_points if name not in activations]
     if silent:
         raise HookPointError(f"These hook points never fired in a forward pass: {silent}.")
-    return activations
+    for name in hook_points:
+        _check_finite(name, activations[name], tokens)
+    return {name: activations[name] for name in hook_points}
+
+
+def _check_finite(name: str, activation: Float[Tensor, "text token d_in"], tokens: Batch) -> None:
+    # The whole tensor first: one reduction, and padding seldom holds anything that is not finite.
+    if bool(activation.isfinite().all()):
+        return
+    bad = int((~activation[tokens.mask].isfinite()).any(-1).sum())
+    if bad:
+        raise InputError(
+            f"The activation at {name} is NaN or infinite at {bad} of {int(tokens.mask.sum())} tokens. "
+            "Look for weights that are not finite, an edit that is too strong, or a type with too "
+            "small a range: load_model(..., dtype=torch.float32)."
+        )
+
+
+def _shapes(activations: dict[str, Tensor]) -> str:
+    return ", ".join(f"{name} {list(each.shape)}" for name, each in activations.items())
 
 
 def iterate(
     model: TransformerBridge,
     texts: Sequence[str],
-    hook_points: Sequence[str],
+    hook_points: str | Sequence[str],
     *,
     batch_size: int = 32,
     max_tokens: int | None = None,
@@ -111,7 +142,7 @@ def iterate(
     Args:
         model: A hooked model.
         texts: What it reads.
-        hook_points: Where to read activations.
+        hook_points: Where to read activations; one name or several.
         batch_size: Texts in a forward pass.
         max_tokens: Cut texts to this many tokens; None: too long a text is an error.
         progress: The label of a progress bar; None: no bar.
@@ -121,15 +152,16 @@ def iterate(
         time.
 
     Raises:
-        InputError: No texts, no hook points, or a batch size below 1.
+        InputError: No texts, no hook points, a batch size below 1, or an activation that is NaN or
+            infinite at a token.
         HookPointError: A hook point the model lacks, or one that did not fire.
     """
     if isinstance(texts, str):
         raise InputError(f"A list of texts is expected, not one string: pass [{texts!r}].")
-    texts, names = list(texts), list(dict.fromkeys(hook_points))
+    texts, points = list(texts), tuple(dict.fromkeys(names(hook_points)))
     if not texts:
         raise InputError("There are no texts to read: an empty list was given.")
-    if not names:
+    if not points:
         raise InputError("There are no hook points to read: an empty list was given.")
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; at least 1 text in a batch is needed.")
@@ -138,14 +170,14 @@ def iterate(
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             tokens = batch(model, [texts[index] for index in chosen], max_tokens=max_tokens)
-            yield CapturedBatch(tokens, torch.tensor(chosen), run(model, tokens, names))
+            yield CapturedBatch(tokens, torch.tensor(chosen), run(model, tokens, points))
             bar.update(len(chosen))
 
 
 def capture(
     model: TransformerBridge,
     texts: Sequence[str],
-    hook_points: Sequence[str],
+    hook_points: str | Sequence[str],
     *,
     batch_size: int = 32,
     max_tokens: int | None = None,
@@ -158,7 +190,7 @@ def capture(
     Args:
         model: A hooked model.
         texts: What it reads.
-        hook_points: Where to read activations.
+        hook_points: Where to read activations; one name or several.
         batch_size: Texts in a forward pass.
         max_tokens: Cut texts to this many tokens; None: too long a text is an error.
         progress: The label of a progress bar; None: no bar.
@@ -167,7 +199,8 @@ def capture(
         Rows on the CPU, in the order of the texts and of their tokens.
 
     Raises:
-        InputError: No texts, no hook points, or texts that leave no token to read.
+        InputError: No texts, no hook points, texts that leave no token to read, or an activation that
+            is NaN or infinite at a token.
         HookPointError: A hook point the model lacks, or one that did not fire.
     """
     rows: dict[str, list[Tensor]] = {}

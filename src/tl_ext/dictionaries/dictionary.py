@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tl_ext.errors import DictionaryError, nearest
-from tl_ext.models.hook_points import kind_of, layer_of
+from tl_ext.errors import DictionaryError, InputError, nearest
+from tl_ext.models.hook_points import kind_of, layer_of, names
 from tl_ext.models.loading import Processing
 
 Normalisation = Literal["none", "expected_average_only_in", "constant_norm_rescale", "layer_norm"]
@@ -275,9 +275,20 @@ def renamed(dictionary: Dictionary, id: str) -> Dictionary:
     return checked
 
 
-def names(given: Iterable[str]) -> tuple[str, ...]:
-    """Names as a tuple; a bare string is one name."""
-    return (given,) if isinstance(given, str) else tuple(given)
+def by_id(dictionaries: Mapping[str, Dictionary] | Dictionary) -> Mapping[str, Dictionary]:
+    """Several dictionaries as they are, or one under its id.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if isinstance(dictionaries, Mapping):
+        return dictionaries
+    if not hasattr(dictionaries, "encode"):
+        raise InputError(
+            f"A dictionary, or several by id, is expected, not {type(dictionaries).__name__}. "
+            "load_dictionaries gives several; Dictionaries([one, another]) makes them of a list."
+        )
+    return {dictionaries.id: dictionaries}
 
 
 # Where in a block a hook point is reached, for ordering only; what is not listed comes last.

@@ -17,10 +17,10 @@ from tl_ext.dictionaries.dictionary import (
     Dictionary,
     UnknownDictionaryError,
     forward_order,
-    names,
     renamed,
 )
 from tl_ext.errors import DictionaryError, InputError, nearest
+from tl_ext.models.hook_points import names
 from tl_ext.models.loading import TESTBED_NAMES, Processing
 from tl_ext.plugins.manager import build_manager, resolve
 

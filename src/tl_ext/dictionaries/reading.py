@@ -16,17 +16,17 @@ from torch import Tensor
 
 from tl_ext.activations.capture import CapturedBatch, iterate, locate
 from tl_ext.concepts.aggregation import OverTokens, word_rows
-from tl_ext.concepts.spans import word_spans
-from tl_ext.dictionaries.dictionary import Dictionary
+from tl_ext.concepts.concept import Concept, Example
+from tl_ext.concepts.spans import word_spans_many
+from tl_ext.dictionaries.dictionary import Dictionary, by_id
 from tl_ext.errors import DictionaryError, InputError
+from tl_ext.models.hook_points import row_norms, usual_norm
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
-    from tl_ext.concepts.concept import Example
 
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BackgroundStatistics:
     """What a dictionary's latents do on ordinary text.
 
@@ -45,11 +45,19 @@ class BackgroundStatistics:
     usual_norm: float
     tokens: int
 
+    def __repr__(self) -> str:
+        fired = int((self.largest > 0).sum())
+        return (
+            f"<BackgroundStatistics: {len(self.largest)} latents on {self.tokens} tokens, {fired} fired"
+            f"\n  largest activation {float(self.largest.max()):.4g}, "
+            f"usual norm {self.usual_norm:.4g}>"
+        )
+
 
 def word_latents(
     model: TransformerBridge,
-    dictionaries: Mapping[str, Dictionary],
-    examples: Sequence[Example],
+    dictionaries: Mapping[str, Dictionary] | Dictionary,
+    examples: Sequence[Example] | Concept,
     *,
     over_tokens: OverTokens = "sum",
     batch_size: int = 32,
@@ -59,8 +67,8 @@ def word_latents(
 
     Args:
         model: A hooked model.
-        dictionaries: By id; each must fit the model.
-        examples: Texts with the word to look at.
+        dictionaries: One, or several by id; each must fit the model.
+        examples: Texts with the word to look at; of a concept its examples.
         over_tokens: What is done inside a word of several tokens, see
             [`aggregate`][tl_ext.concepts.aggregation.aggregate]; occurrences are averaged.
         batch_size: Texts in a forward pass.
@@ -76,24 +84,29 @@ def word_latents(
         HookPointError: A hook point the model lacks.
         DictionaryError: A dictionary of another width than its hook point.
     """
+    dictionaries = by_id(dictionaries)
+    examples = examples.examples if isinstance(examples, Concept) else list(examples)
     if not examples:
         raise InputError("There are no examples to read: an empty list was given.")
-    spans = [word_spans(model.tokenizer, one.text, one.word) for one in examples]
+    for one in examples:
+        if not isinstance(one, Example):
+            raise InputError(
+                f"An Example(text, word) is expected, not {type(one).__name__}: {one!r}. Of a concept "
+                "pass concept.examples."
+            )
+    texts, words = [one.text for one in examples], [one.word for one in examples]
+    spans = word_spans_many(model.tokenizer, texts, words)
     found: dict[str, list[Tensor]] = {id: [torch.empty(0)] * len(examples) for id in dictionaries}
     for part in iterate(
         model,
-        [example.text for example in examples],
+        texts,
         [dictionary.hook_in for dictionary in dictionaries.values()],
         batch_size=batch_size,
         progress=progress,
     ):
-        cells = torch.zeros_like(part.batch.mask)
-        for row, index in enumerate(part.texts.tolist()):
-            offset = int(part.batch.offset[row])
-            for start, end in spans[index]:
-                cells[row, offset + start : offset + end] = True
         # The first position of a model without a prefix is no place to read a word at.
-        cells &= part.batch.positions > 0
+        cells = part.batch.cells([spans[index] for index in part.texts.tolist()])
+        cells &= part.batch.content
         text, token = locate(part, cells)
         for id, dictionary in dictionaries.items():
             latents = encode_cells(dictionary, part, cells).float().cpu()
@@ -107,7 +120,7 @@ def word_latents(
 
 def background_statistics(
     model: TransformerBridge,
-    dictionaries: Mapping[str, Dictionary],
+    dictionaries: Mapping[str, Dictionary] | Dictionary,
     texts: Sequence[str],
     *,
     batch_size: int = 32,
@@ -118,15 +131,19 @@ def background_statistics(
 
     Args:
         model: A hooked model.
-        dictionaries: By id.
+        dictionaries: One, or several by id.
         texts: Background text, enough of it that a rate means something (see `tokens`).
         batch_size: Texts in a forward pass.
         max_tokens: Cut texts to this many tokens; None: too long a text is an error.
         progress: The label of a progress bar; None: no bar.
 
+    Returns:
+        By dictionary id.
+
     Raises:
         InputError: No texts, or texts that leave no token to read.
     """
+    dictionaries = by_id(dictionaries)
     counts = {id: torch.zeros(one.d_latent) for id, one in dictionaries.items()}
     sums = {id: torch.zeros(one.d_latent, dtype=torch.float64) for id, one in dictionaries.items()}
     largest = {id: torch.zeros(one.d_latent) for id, one in dictionaries.items()}
@@ -149,8 +166,7 @@ def background_statistics(
             counts[id] += (latents > 0).sum(0)
             sums[id] += latents.double().sum(0)
             torch.maximum(largest[id], latents.amax(0), out=largest[id])
-            rows = part.activations[dictionary.hook_in][cells].float()
-            norms[id].append(torch.linalg.vector_norm(rows, dim=-1).cpu())
+            norms[id].append(row_norms(part.activations[dictionary.hook_in][cells]))
     if not tokens:
         raise InputError("The texts leave no token to read once prefix and first position are out.")
     return {
@@ -158,7 +174,7 @@ def background_statistics(
             firing_rate=counts[id] / tokens,
             largest=largest[id],
             mean=(sums[id] / tokens).float(),
-            usual_norm=float(torch.cat(norms[id]).median()),
+            usual_norm=usual_norm(norms[id]),
             tokens=tokens,
         )
         for id in dictionaries

@@ -29,10 +29,10 @@ from tl_ext.dictionaries.dictionary import (
     Statistics,
     UnknownDictionaryError,
     as_device,
-    names,
 )
 from tl_ext.dictionaries.sparse import normalise, scale_and_shift
 from tl_ext.errors import DictionaryError, InputError, nearest
+from tl_ext.models.hook_points import names
 from tl_ext.models.loading import Processing
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ Capturing and editing go through plain hooks on the bridge's own `HookPoint` obj
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,11 @@ _BRIDGE_NAMES = {
     "attn.hook_out": "attn_out",
     "mlp.hook_out": "mlp_out",
 }
+
+
+def names(given: Iterable[str]) -> tuple[str, ...]:
+    """Names as a tuple; a bare string is one name."""
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def layer_of(name: str) -> int | None:
@@ -185,6 +190,16 @@ def to_residual(
     )
 
 
-def usual_norm(activation: Float[Tensor, "row d_in"]) -> float:
-    """The median length of activations at a hook point, a natural unit of steering strength."""
-    return float(torch.linalg.vector_norm(activation.float(), dim=-1).median())
+def row_norms(activation: Float[Tensor, "row d_in"]) -> Float[Tensor, " row"]:
+    """The length of each activation, float32 on the CPU."""
+    norms: Tensor = torch.linalg.vector_norm(activation.float(), dim=-1)
+    return norms.cpu()
+
+
+def usual_norm(norms: Sequence[Float[Tensor, " row"]]) -> float:
+    """The median length of activations at a hook point, a natural unit of steering strength.
+
+    Args:
+        norms: What `row_norms` gives, batch by batch; at least one row in all.
+    """
+    return float(torch.cat(list(norms)).median())

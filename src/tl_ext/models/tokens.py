@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Batch:
     """Texts as the model reads them.
 
@@ -31,8 +31,8 @@ class Batch:
         mask: True where there is a token, prefix included; false on padding.
         positions: The position of each token in its own text, counted from 0 at the first token of
             the prefix; 0 on left padding.
-        offset: For each text the column of its first token after padding and prefix. A span of
-            `word_spans` plus this offset is a span of columns.
+        offset: For each text the column of its first token after padding and prefix. `cells` adds it to
+            the spans of `word_spans`.
     """
 
     ids: Int[Tensor, "text token"]
@@ -55,6 +55,34 @@ class Batch:
         """How many tokens each text has after its prefix."""
         columns = torch.arange(self.ids.shape[1], device=self.ids.device)
         return (self.mask & (columns >= self.offset[:, None])).sum(-1)
+
+    def cells(self, spans: Sequence[Sequence[tuple[int, int]]]) -> Bool[Tensor, "text token"]:
+        """True on the tokens that spans hold.
+
+        Args:
+            spans: For each row its half-open ranges, counted from the text's first token after
+                padding and prefix, as `word_spans` gives them. What was cut off a text is left out.
+
+        Raises:
+            InputError: There are not as many lists of spans as rows.
+        """
+        if len(spans) != len(self.ids):
+            raise InputError(
+                f"{len(spans)} lists of spans for a batch of {len(self.ids)} texts: one list for each "
+                "text is expected."
+            )
+        held = torch.zeros_like(self.mask)
+        for row, (offset, ranges) in enumerate(zip(self.offset.tolist(), spans, strict=True)):
+            for start, end in ranges:
+                held[row, offset + start : offset + end] = True
+        return held & self.mask
+
+    def __repr__(self) -> str:
+        padding = int((~self.mask).sum())
+        return (
+            f"<Batch: {len(self.ids)} texts, {int(self.lengths.sum())} tokens besides prefixes"
+            f"\n  ids {list(self.ids.shape)}, {padding} of its cells padding, on {self.ids.device}>"
+        )
 
     def forward_arguments(self) -> dict[str, Tensor]:
         """What a forward pass needs besides the ids; upstream derives the positions from the mask."""

@@ -8,7 +8,7 @@ activations at the hook point.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -22,7 +22,7 @@ from tl_ext.concepts.spans import word_spans_many
 from tl_ext.dictionaries.reading import BackgroundStatistics
 from tl_ext.errors import InputError
 from tl_ext.interventions.edits import Add, floating
-from tl_ext.models.hook_points import usual_norm
+from tl_ext.models.hook_points import row_norms, usual_norm
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -173,14 +173,20 @@ def latent_vector(
         name: What to call it; None: the latent and its dictionary.
 
     Raises:
-        InputError: No such latent; a latent without direction or one that never fired on the
-            background; "largest" for a dictionary whose latents have no fixed length in the
-            activation (it normalises each input); "usual norm" from statistics of another hook point.
+        InputError: No such latent; statistics of several dictionaries; a latent without direction or
+            one that never fired on the background; "largest" for a dictionary whose latents have no
+            fixed length in the activation (it normalises each input); "usual norm" from statistics of
+            another hook point.
 
     Source: Wu et al. 2025, AxBench (arXiv 2501.17148), for the first unit.
     """
     if unit not in ("largest", "usual norm"):
         raise InputError(f'unit is {unit!r}; "largest" or "usual norm" is expected.')
+    if isinstance(background, Mapping):
+        raise InputError(
+            f"The background statistics of one dictionary are expected, not those of "
+            f"{len(background)} by id: pass background[{dictionary.id!r}]."
+        )
     if not 0 <= latent < dictionary.d_latent:
         raise InputError(
             f"The dictionary {dictionary.id!r} has no latent {latent}: it has {dictionary.d_latent}, "
@@ -318,13 +324,13 @@ def hook_point_norm(
         InputError: No texts, or texts that leave no token to read.
         HookPointError: A hook point the model lacks.
     """
-    rows = [
-        part.activations[hook_point][part.batch.content]
+    norms = [
+        row_norms(part.activations[hook_point][part.batch.content])
         for part in iterate(model, texts, [hook_point], batch_size=batch_size)
     ]
-    if not sum(map(len, rows)):
+    if not sum(map(len, norms)):
         raise InputError("The texts leave no token to read once prefix and first position are out.")
-    return usual_norm(torch.cat(rows))
+    return usual_norm(norms)
 
 
 def _mean(
@@ -341,17 +347,14 @@ def _mean(
     means: list[Tensor] = []
     for part in iterate(model, strings, [hook_point], batch_size=batch_size):
         activation = part.activations[hook_point].float()
-        content = part.batch.content
-        for row, text in enumerate(part.texts.tolist()):
-            where = content[row]
-            if spans is not None:
-                inside = torch.zeros_like(where)
-                offset = int(part.batch.offset[row])
-                for start, end in spans[text]:
-                    inside[start + offset : end + offset] = True
-                where = where & inside
-            if bool(where.any()):
-                means.append(activation[row, where].mean(0))
+        cells = part.batch.content
+        if spans is not None:
+            cells = cells & part.batch.cells([spans[text] for text in part.texts.tolist()])
+        means += [
+            rows[where].mean(0)
+            for rows, where in zip(activation, cells, strict=True)
+            if bool(where.any())
+        ]
     if not means:
         raise InputError(
             "The texts leave no token to read once prefix and first position are out: give longer "
