@@ -69,6 +69,10 @@ def test_a_constant_latent_has_no_correlation() -> None:
     assert matrix[1, 1].item() == pytest.approx(1.0)
 
 
+def test_a_single_token_has_no_correlation() -> None:
+    assert correlation(torch.ones(1, 2)).isnan().all()
+
+
 @given(seed=SEEDS)
 def test_contributions_are_compared_as_whole_matrices(seed: int) -> None:
     """The cosine of flattened [token d] contributions, written out."""
@@ -100,8 +104,6 @@ def test_a_pair_table_has_each_pair_once() -> None:
 def test_bad_input_says_what_is_wrong() -> None:
     with pytest.raises(InputError, match="share no space"):
         cosine(torch.zeros(1, 2), torch.zeros(1, 3))
-    with pytest.raises(InputError, match="at least 2"):
-        correlation(torch.zeros(1, 2))
     with pytest.raises(InputError, match="2 latents have activations and 3"):
         contribution_similarity(torch.zeros(4, 2), torch.zeros(3, 5))
     with pytest.raises(InputError, match="3 labelled"):

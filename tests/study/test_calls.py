@@ -103,7 +103,7 @@ def test_similarity_compares_across_hook_points_in_the_residual_stream(
         correlation, abs=1e-4, nan_ok=True
     )
     assert len(found.table) == 3
-    assert found.figure("contributions").rows == ("L1 #3", "L1 #4", "L0 #7")
+    assert found.figure("contributions").rows == ("L1 #3", "L1 #4", "L0 z #7")
 
 
 def test_similarity_without_texts_is_of_directions_alone(dictionaries: Dictionaries) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pandas as pd
 import torch
 
 from tl_ext.study.analyses.readings import Readings
@@ -17,20 +16,31 @@ PLAN = Plan(
         DictionaryLabel(
             "a", "blocks.7.hook_resid_pre", 7, "resid_pre", 24576, "gpt2-small/7-res-jb"
         ),
+        DictionaryLabel(
+            "one", "blocks.1.hook_resid_pre", 1, "resid_pre", 24576, "gpt2-small/1-res-jb"
+        ),
+        DictionaryLabel(
+            "two", "blocks.2.hook_resid_pre", 2, "resid_pre", 24576, "gpt2-small/2-res-jb"
+        ),
     ),
     concepts=(ConceptLabel("happy", "en", 7, 0),),
     focus="a",
 )
-TABLES = {
-    "feature_similarity": pd.DataFrame(
-        {
-            "hook_point_a": ["blocks.2.hook_resid_pre", "blocks.1.hook_resid_pre"],
-            "latent_a": [13928, 7683],
-            "hook_point_b": ["blocks.1.hook_resid_pre", "blocks.1.hook_resid_pre"],
-            "latent_b": [7683, 1],
-            "cosine": [0.9391, 0.5],
-        }
-    ),
+
+
+class Directions:
+    """A dictionary of which a few directions are known."""
+
+    def __init__(self, known: dict[int, list[float]]) -> None:
+        self.directions = torch.zeros(24576, 2)
+        for latent, row in known.items():
+            self.directions[latent] = torch.tensor(row)
+
+
+DICTIONARIES = {
+    "a": Directions({2392: [0.0, 1.0]}),
+    "one": Directions({7683: [1.0, 0.0]}),
+    "two": Directions({13928: [0.6, 0.8]}),
 }
 
 
@@ -40,7 +50,9 @@ def readings(latents: dict[int, list[float]], texts: int = 7) -> Readings:
     for latent, values in latents.items():
         dense[:, latent] = torch.tensor(values)
     row, latent = dense.nonzero(as_tuple=True)
-    return Readings({"a/row": row, "a/latent": latent, "a/value": dense[row, latent]}, PLAN)
+    return Readings(
+        {"a/sum/row": row, "a/sum/latent": latent, "a/sum/value": dense[row, latent]}, PLAN
+    )
 
 
 # On the first five sentences as published; on all seven latent 5 is the strongest.
@@ -50,15 +62,17 @@ SEEN = readings(
 
 
 def test_what_was_run_stands_beside_what_was_published() -> None:
-    rows = comparison(TABLES, SEEN, PLAN).set_index("published")["this_run"]
+    rows = comparison(SEEN, PLAN, DICTIONARIES).set_index("published")["this_run"]
     assert rows["2392, 9840, 21753"] == "2392, 9840, 5"
     assert rows["2045, 23774, 10866"] == "not run"
-    assert rows["0.939"] == "0.939"
-    assert rows["0.825"] == "not run"
+    assert rows["0.939"] == "0.600"
+    assert rows["0.825"] == "0.000"
 
 
 def test_another_model_or_release_is_not_compared() -> None:
     other = replace(PLAN, model="testbed")
-    assert set(comparison(TABLES, SEEN, other)["this_run"]) == {"not run"}
-    nameless = replace(PLAN, dictionaries=(replace(PLAN.dictionaries[0], neuronpedia=""),))
-    assert set(comparison(TABLES, SEEN, nameless)["this_run"]) == {"not run"}
+    assert set(comparison(SEEN, other, DICTIONARIES)["this_run"]) == {"not run"}
+    nameless = replace(
+        PLAN, dictionaries=tuple(replace(one, neuronpedia="") for one in PLAN.dictionaries)
+    )
+    assert set(comparison(SEEN, nameless, DICTIONARIES)["this_run"]) == {"not run"}

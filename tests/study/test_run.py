@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tl_ext.errors import InputError, OutputError
-from tl_ext.plugins import build_manager
+from tl_ext.errors import OutputError
+from tl_ext.plugins import AnalysisSpec, build_manager
 from tl_ext.study import steering
 from tl_ext.study.run import StudyResult, run_study
 from tl_ext.study.session import Session, open_session
@@ -69,9 +70,11 @@ def test_the_summary_holds_numbers_versions_seed_and_fixes(result: StudyResult) 
     assert summary["versions"]["transformer-lens"]
     assert summary["plan"]["seed"] == 0
     assert isinstance(summary["applied_fixes"], list)
+    assert set(summary["tables"]) == set(result.tables)
     stored = summary["tables"]["steering_odds"]
-    assert stored[0]["change"] == result.tables["steering_odds"]["change"].iloc[0]
-    assert "feature_similarity" in {**summary["tables"], **summary["tables_in_csv_only"]}
+    change = [row[stored["columns"].index("change")] for row in stored["rows"]]
+    assert change == result.tables["steering_odds"]["change"].tolist()
+    assert summary["failed"] == {}
 
 
 def test_published_numbers_say_not_run_for_another_model(result: StudyResult) -> None:
@@ -119,12 +122,20 @@ def test_interrupted_midway_it_leaves_whole_files_and_continues(
     assert finished.page.exists()
     assert calls == ["readings"]
     assert "steering_odds" not in finished.tables
+    assert "Nothing is steered: a test." in finished.page.read_text(encoding="utf-8")
 
 
 def _no_steering() -> dict[str, object]:
     from tl_ext.activations.store import text_tensor
 
-    return {"samples": text_tensor("[]"), "odds": text_tensor("[]")}
+    return {
+        name: text_tensor(said)
+        for name, said in {
+            "samples": "[]",
+            "odds": "[]",
+            "notes": '["Nothing is steered: a test."]',
+        }.items()
+    }
 
 
 def test_nothing_is_written_outside_the_output_folder(
@@ -137,20 +148,48 @@ def test_nothing_is_written_outside_the_output_folder(
     assert list(tmp_path.rglob("*")) == [elsewhere]
 
 
-def test_an_analysis_that_needs_a_later_one_is_told(session: Session, tmp_path: Path) -> None:
-    from dataclasses import replace
+class Rearranged:
+    """A manager whose analyses are not the installed ones."""
 
-    manager = build_manager()
-    analyses = dict(manager.analyses())
-    first = next(iter(analyses))
-    analyses[first] = replace(analyses[first], needs=("languages",))
+    def __init__(self, **changes: AnalysisSpec) -> None:
+        self.changed = {**dict(build_manager().analyses()), **changes}
 
-    class Rearranged:
-        def analyses(self) -> dict[str, object]:
-            return analyses
+    def analyses(self) -> dict[str, AnalysisSpec]:
+        return self.changed
 
-    with pytest.raises(InputError, match=f"{first!r} needs languages"):
-        run_study(session, tmp_path, manager=Rearranged())  # type: ignore[arg-type]
+    def report(self) -> list[object]:
+        return []
+
+
+def test_a_part_that_fails_is_named_and_the_others_stand(
+    session: Session, result: StudyResult, tmp_path: Path
+) -> None:
+    analyses = build_manager().analyses()
+    broken = replace(analyses["readings"], name="broken", collect="builtins:int.bit_length")
+    needing = replace(analyses["readings"], name="needing", needs=("broken",))
+    same = replace(analyses["concept_activations"], name="same")
+    again = run_study(
+        session, tmp_path, manager=Rearranged(broken=broken, needing=needing, same=same)
+    )
+    assert set(again.failed) == {"broken", "needing", "same"}
+    assert "TypeError" in again.failed["broken"]
+    assert "needs broken, which did not run" in again.failed["needing"]
+    assert "concept_activations already" in again.failed["same"]
+    assert set(again.tables) == set(result.tables)
+    assert "This part did not run" in again.page.read_text(encoding="utf-8")
+
+
+def test_files_of_an_earlier_study_go_and_files_of_others_stay(
+    session: Session, tmp_path: Path
+) -> None:
+    run_study(session, tmp_path)
+    (tmp_path / "tables" / "mine.csv").write_text("a\n1\n")
+    assert (tmp_path / "figures" / "languages.png").exists()
+    analyses = build_manager().analyses()
+    fewer = Rearranged(languages=replace(analyses["readings"], name="languages", needs=("x",)))
+    run_study(session, tmp_path, manager=fewer)
+    assert not (tmp_path / "figures" / "languages.png").exists()
+    assert (tmp_path / "tables" / "mine.csv").exists()
 
 
 def test_an_output_that_is_a_file_is_told(session: Session, tmp_path: Path) -> None:

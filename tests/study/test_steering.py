@@ -1,72 +1,91 @@
-"""Steering in the study: what is summarised, and verdicts that could have gone the other way."""
+"""Steering in the study: whose latent is judged, on which words, and what is said where it cannot be."""
 
 from __future__ import annotations
 
-import pandas as pd
+from pathlib import Path
+
 import pytest
+from tests.dictionaries.saved import config_of, save
+from tests.small_study import LATENTS, WIDTH
 
-from tl_ext.study.steering import JUDGED, LANGUAGES, RANDOM, summarise, verdicts
+from tl_ext.activations.store import text_tensor
+from tl_ext.concepts.concept import Concept, Example
+from tl_ext.study import steering
+from tl_ext.study.analyses import readings
+from tl_ext.study.session import Session, open_session
 
-PROMPTS = [f"prompt {number}" for number in range(10)]
 
-
-def odds(main: float, back: float, random: float) -> pd.DataFrame:
-    """Ten prompts; small differences between them; random directions up to `random`."""
-    means = {"happy": main, "happy reversed": back} | {
-        f"random {seed}": random * (seed + 1) / RANDOM for seed in range(RANDOM)
-    }
-    return pd.DataFrame(
-        [
-            {
-                "language": "fr",
-                "vector": vector,
-                "strength": JUDGED,
-                "prompt": prompt,
-                "change": mean + 0.01 * number,
-            }
-            for vector, mean in means.items()
-            for number, prompt in enumerate(PROMPTS)
-        ]
+def concept(
+    name: str, word: str, *, language: str = "en", control: str | None = "tired"
+) -> Concept:
+    frames = ("I am {}.", "He says he is {}.", "Today we are so {} again.")
+    return Concept(
+        name,
+        language,
+        tuple(Example(frame.format(word), word) for frame in frames),
+        tuple(Example(frame.format(control), control) for frame in frames) if control else (),
     )
 
 
-@pytest.mark.parametrize(
-    ("main", "back", "random", "works"),
-    [
-        (2.0, -2.0, 0.5, True),
-        (2.0, 1.5, 0.5, False),  # the reverse does the same: any push does
-        (2.0, -2.0, 3.0, False),  # some random direction does as much
-        (-1.0, 1.0, -2.0, False),  # the wrong way
-    ],
-)
-def test_a_verdict_needs_the_effect_the_controls_and_the_direction(
-    main: float, back: float, random: float, works: bool
+def session(checkpoint: Path, dictionaries: Path, *concepts: Concept) -> Session:
+    return open_session(
+        model=checkpoint,
+        dictionaries=[dictionaries],
+        concepts=concepts,
+        background=["I am so tired today.", "He says he is happy with the dog."],
+        progress=False,
+    )
+
+
+def collected(opened: Session) -> dict[str, object]:
+    return steering.collect(opened, {"readings": readings.collect(opened, {})})
+
+
+def test_the_judged_vector_is_the_first_concepts_and_its_words_are_scored(
+    checkpoint: Path, dictionaries: Path
 ) -> None:
-    (verdict,) = verdicts(summarise(odds(main, back, random)))
-    assert ("is not shown to raise" not in verdict) == works
-    assert verdict.startswith("In 'fr', happy at strength 2")
+    opened = session(checkpoint, dictionaries, concept("cat", "cat"), concept("dog", "dog"))
+    table = steering.tabulate(collected(opened))["steering_odds"]  # type: ignore[arg-type]
+    judged = table[table["role"] == "judged"]["vector"].unique()
+    assert len(judged) == 1
+    assert judged[0].startswith(("cat (en, #", "means of cat - dog"))
+    assert set(table["words"]) == {" cat over  dog"}
 
 
-def test_a_summary_counts_random_directions_and_has_an_interval() -> None:
-    table = summarise(odds(2.0, -2.0, 3.0)).set_index("vector")
-    assert table.loc["happy", "change"] == pytest.approx(2.045)
-    assert table.loc["happy", "low"] < 2.045 < table.loc["happy", "high"]
-    # random 13 has mean 2.1 + 0.045, the first above 2.045
-    assert table.loc["happy", "random_as_high"] == 7
-    assert pd.isna(table.loc["random 3", "random_as_high"])
+def test_one_concept_is_steered_against_its_controls(checkpoint: Path, dictionaries: Path) -> None:
+    opened = session(checkpoint, dictionaries, concept("cat", "cat"))
+    table = steering.tabulate(collected(opened))["steering_odds"]  # type: ignore[arg-type]
+    assert set(table["words"]) == {" cat over  tired"}
 
 
-def test_interval_of_a_mean_is_students() -> None:
-    from scipy.stats import ttest_1samp
+def test_what_cannot_be_done_is_said(checkpoint: Path, dictionaries: Path) -> None:
+    alone = session(checkpoint, dictionaries, concept("cat", "cat", control=None))
+    said = steering.notes(collected(alone))  # type: ignore[arg-type]
+    assert any("Nothing is steered" in note for note in said)
+    foreign = session(
+        checkpoint, dictionaries, concept("cat", "cat"), concept("cat", "cat", language="xx")
+    )
+    assert "No prompts are known in 'xx', so it is not steered." in steering.notes(
+        collected(foreign)  # type: ignore[arg-type]
+    )
 
-    frame = odds(1.0, -1.0, 0.1)
-    mine = frame[frame["vector"] == "happy"]["change"]
-    expected = ttest_1samp(mine, 0).confidence_interval(0.95)
-    row = summarise(frame).set_index("vector").loc["happy"]
-    assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
+
+def test_a_focus_that_cannot_be_edited_is_said(checkpoint: Path, tmp_path: Path) -> None:
+    point = "blocks.1.hook_resid_mid"
+    config = config_of("topk", d_in=WIDTH, d_sae=LATENTS, metadata={"hook_name": point})
+    opened = session(checkpoint, save(tmp_path / point, config), concept("cat", "cat"))
+    (note,) = steering.notes(collected(opened))  # type: ignore[arg-type]
+    assert "cannot be edited" in note
 
 
-def test_prompts_and_words_are_of_a_kind() -> None:
-    for language in LANGUAGES.values():
-        assert language.sample in language.prompts
-        assert not set(language.positive) & set(language.negative)
+def test_nothing_stored_is_nothing_drawn() -> None:
+    stored = {name: text_tensor("[]") for name in ("samples", "odds", "notes")}
+    assert steering.tabulate(stored) == {}
+    assert steering.draw({}, None) == {}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("language", list(steering.PROMPTS))
+def test_prompts_end_before_the_word(language: str) -> None:
+    prompts = steering.PROMPTS[language]
+    assert len(set(prompts)) == len(prompts) >= 6
+    assert all(prompt == prompt.rstrip() for prompt in prompts)

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from tl_ext.errors import InputError
 
+LEAST_SHARE = 0.5  # of a concept's texts, for a latent to be said to fire on it
+
 
 def activation_table(latents: Float[Tensor, "text d_latent"]) -> pd.DataFrame:
     """How strongly each latent fires on a concept, over its texts.
@@ -59,7 +61,7 @@ def beyond_controls(
     Returns:
         A row per latent of the dictionary, in their order: `latent`, `activation`, `control` (means),
         `share` (of the concept's texts it fired on), `difference`, `low`, `high` (95 % interval of the
-        difference).
+        difference; NaN where nothing varies).
 
     Raises:
         InputError: Fewer than two texts on a side, or two widths.
@@ -75,11 +77,13 @@ def beyond_controls(
     difference = concept.mean(0) - controls.mean(0)
     errors = [side.var(0, unbiased=True) / len(side) for side in (concept, controls)]
     error = torch.sqrt(errors[0] + errors[1])
-    # Welch and Satterthwaite's degrees of freedom; where nothing varies any number will do.
+    # Welch and Satterthwaite's degrees of freedom.
     freedom = error**4 / sum(
         e**2 / (len(s) - 1) for e, s in zip(errors, (concept, controls), strict=True)
     )
-    half = torch.from_numpy(t.ppf(0.975, freedom.nan_to_num(nan=1.0).numpy())) * error
+    # A spread of zero is no certainty: it is one text said twice.
+    error[error == 0] = math.nan
+    half = torch.from_numpy(t.ppf(0.975, freedom.numpy())) * error
     return pd.DataFrame(
         {
             "latent": range(concept.shape[1]),
@@ -93,12 +97,12 @@ def beyond_controls(
     )
 
 
-def belongs(table: pd.DataFrame, *, least_share: float = 0.5) -> pd.Series:
+def belongs(table: pd.DataFrame) -> pd.Series:
     """Whether each latent of a `beyond_controls` table belongs to the concept.
 
-    It fires on at least `least_share` of the texts and its interval beyond the controls excludes 0.
+    It fires on at least half of the texts and its interval beyond the controls lies above 0.
     """
-    return (table["share"] >= least_share) & (table["low"] > 0)
+    return (table["share"] >= LEAST_SHARE) & (table["low"] > 0)
 
 
 def shared_and_private(
@@ -126,7 +130,7 @@ def shared_and_private(
             "dictionary."
         )
     a, b = belongs(first), belongs(second)
-    both_fire = (first["share"] >= 0.5) & (second["share"] >= 0.5)
+    both_fire = (first["share"] >= LEAST_SHARE) & (second["share"] >= LEAST_SHARE)
     kind = pd.Series("", index=first.index)
     kind[both_fire] = "frame"
     kind[a & ~b] = "private a"

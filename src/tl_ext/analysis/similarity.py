@@ -38,13 +38,12 @@ def correlation(activations: Float[Tensor, "row latent"]) -> Float[Tensor, "late
     """Pearson correlation of latents' activations over tokens.
 
     Returns:
-        Values in [-1, 1] in float64; NaN where a latent's activation is the same on every token.
-
-    Raises:
-        InputError: Fewer than two tokens.
+        Values in [-1, 1] in float64; NaN where a latent's activation is the same on every token, as
+        on a single one.
     """
     if len(activations) < 2:
-        raise InputError(f"{len(activations)} tokens were given; a correlation needs at least 2.")
+        size = activations.shape[1]
+        return torch.full((size, size), float("nan"), dtype=torch.float64)
     values = activations.double()
     return cosine((values - values.mean(0)).T)
 

@@ -26,7 +26,7 @@ def study(
     batch_size: options.BatchSize = 32,
     device: options.Device = None,
     trust_remote_code: options.Trust = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Do the exploration: tables, figures, a summary and one page in the output folder.
 
@@ -53,3 +53,7 @@ def study(
     typer.echo(f"Tables:     {result.folder / 'tables'} ({len(result.tables)} CSV files)")
     typer.echo(f"Figures:    {result.folder / 'figures'}")
     typer.echo(f"Everything: {result.folder / 'summary.json'}")
+    for part, why in result.failed.items():
+        typer.secho(f"tl-ext: {part} did not run. {why}", err=True, fg=typer.colors.RED)
+    if result.failed:
+        raise typer.Exit(1)

@@ -44,7 +44,7 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
     _analysis(
         "concept_activations",
         "Features of a concept",
-        "Which latents fire at the words that say happy, sad and excited, and how strongly?",
+        "Which latents fire at the words that say each concept, and how strongly?",
         "readings",
     ),
     _analysis(
@@ -69,7 +69,7 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
         "languages",
         "One concept in two languages",
         "Which latents fire on the word in both languages, in the residual stream and in attention?",
-        "readings",
+        "concept_activations",
         "shared_features",
     ),
 )

@@ -25,12 +25,13 @@ from tl_ext.models.hook_points import layer_of, to_residual
 from tl_ext.models.tokens import batch
 from tl_ext.report.marks import Heatmap, Mark, Panels, Series, Stems, TokenText
 from tl_ext.study.analyses.token_probabilities import token_strings
+from tl_ext.study.plan import latent_name
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ConceptActivations:
     """Which latents fire at concepts' words.
 
@@ -74,6 +75,9 @@ class ConceptActivations:
         if not panels:
             raise InputError("No latent of these dictionaries fired, so there is nothing to draw.")
         return panels[0] if len(panels) == 1 else Panels(panels=panels)
+
+    def __repr__(self) -> str:
+        return f"<ConceptActivations in {len(self.dictionaries)} dictionaries>\n{self.top(3)}"
 
     def _repr_html_(self) -> str:
         return self.figure()._repr_html_()
@@ -182,7 +186,7 @@ def shared_features(
     )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FeatureSimilarity:
     """How alike latents are.
 
@@ -214,7 +218,8 @@ class FeatureSimilarity:
                 f"{nearest(measure, self.matrices)} Activations are compared where texts are given."
             )
         labels = [
-            f"L{layer} #{latent}" for layer, latent in self.latents[["layer", "latent"]].to_numpy()
+            latent_name(hook_point, latent)
+            for hook_point, latent in self.latents[["hook_point", "latent"]].to_numpy()
         ]
         return Heatmap(
             title=measure,
@@ -224,6 +229,12 @@ class FeatureSimilarity:
             value_name=measure,
             row_groups=self.latents["dictionary"].tolist(),
             column_groups=self.latents["dictionary"].tolist(),
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"<FeatureSimilarity of {len(self.latents)} latents: {', '.join(self.matrices)}>\n"
+            f"{self.table.head(6)}"
         )
 
     def _repr_html_(self) -> str:
@@ -287,7 +298,7 @@ def feature_similarity(
     return FeatureSimilarity(pd.DataFrame(rows), matrices)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TokenProbabilities:
     """How probable a text's tokens are to the model.
 
@@ -304,6 +315,9 @@ class TokenProbabilities:
         return TokenText(
             title=self.text, tokens=self.table["string"], values=self.table["probability"]
         )
+
+    def __repr__(self) -> str:
+        return f"<TokenProbabilities of {self.text!r}>\n{self.table}"
 
     def _repr_html_(self) -> str:
         return self.figure()._repr_html_()
@@ -330,13 +344,23 @@ def token_probabilities(model: TransformerBridge, text: str) -> TokenProbabiliti
 
 
 def _several(dictionaries: Mapping[str, Dictionary] | Dictionary) -> Dictionaries:
-    if isinstance(dictionaries, Mapping):
-        return Dictionaries(dictionaries.values())
-    return Dictionaries([dictionaries])
+    several = dictionaries.values() if isinstance(dictionaries, Mapping) else [dictionaries]
+    for one in several:
+        if not isinstance(one, Dictionary):
+            raise InputError(
+                f"A dictionary is expected, or several as load_dictionaries gives them; this is "
+                f"{one!r:.80}."
+            )
+    return Dictionaries(several)
 
 
 def _concepts(concepts: Concept | Sequence[Concept]) -> list[Concept]:
     several = [concepts] if isinstance(concepts, Concept) else list(concepts)
     if not several:
         raise InputError("There are no concepts to read: an empty list was given.")
+    for one in several:
+        if not isinstance(one, Concept):
+            raise InputError(
+                f"A Concept is expected, such as emotions.concepts() gives; this is {one!r:.80}."
+            )
     return several

@@ -10,6 +10,15 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from tl_ext.errors import InputError
+from tl_ext.models.hook_points import kind_of, layer_of
+
+
+def latent_name(hook_point: str, latent: int) -> str:
+    """A latent as figures name it: `L7 #2392` in the residual stream, `L7 z #14` elsewhere."""
+    layer, kind = layer_of(hook_point), kind_of(hook_point)
+    if layer is None:
+        return f"{hook_point} #{latent}"
+    return f"L{layer} #{latent}" if kind.startswith("resid") else f"L{layer} {kind} #{latent}"
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,7 @@ class Plan:
 
     Attributes:
         model: The model's name.
-        dictionaries: In the order of the forward pass.
+        dictionaries: In the order in which a forward pass reaches them.
         concepts: In the order given.
         focus: The id of the dictionary that single-layer figures are drawn for.
         top: How many latents count as a concept's strongest.
@@ -69,6 +78,7 @@ class Plan:
         seed: Of everything random.
         over_tokens: How the tokens of a word are joined.
         background: What the background text is, in words.
+        max_tokens: Background texts are cut to this many tokens, prefix included.
     """
 
     model: str
@@ -80,6 +90,7 @@ class Plan:
     seed: int = 0
     over_tokens: str = "sum"
     background: str = ""
+    max_tokens: int = 256
 
     @cached_property
     def by_id(self) -> dict[str, DictionaryLabel]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from tl_ext.analysis.features import activation_table
-from tl_ext.study.analyses import feature_similarity
+from tl_ext.analysis.similarity import cosine
+from tl_ext.dictionaries.dictionary import Dictionary
 from tl_ext.study.analyses.readings import Readings
 from tl_ext.study.plan import Plan
 
@@ -56,62 +57,59 @@ TOP_LATENTS = (
 COSINES = (Cosine((1, 7683), (2, 13928), 0.939), Cosine((1, 7683), (7, 2392), 0.825))
 
 
-def comparison(tables: Mapping[str, pd.DataFrame], readings: Readings, plan: Plan) -> pd.DataFrame:
+def comparison(
+    readings: Readings, plan: Plan, dictionaries: Mapping[str, Dictionary]
+) -> pd.DataFrame:
     """Published numbers and this run's.
 
     Args:
-        tables: `feature_similarity` of this run.
         readings: Latents at the words of this run's texts.
         plan: What this run is about.
+        dictionaries: This run's, by id.
 
     Returns:
         A row per published number: `what`, `published`, `this_run` ("not run" where this run is not
-        about GPT-2 small with that release, or did not look at those latents).
+        about GPT-2 small with that release).
     """
-    comparable = plan.model in MODEL_NAMES and any(
-        RELEASE in one.neuronpedia for one in plan.dictionaries
-    )
+    comparable = plan.model in MODEL_NAMES
+    at = {
+        one.hook_point: one.id
+        for one in plan.dictionaries
+        if comparable and RELEASE in one.neuronpedia
+    }
     rows = []
     for top in TOP_LATENTS:
-        here = _top(readings, plan, top) if comparable else None
+        here = _top(readings, plan, at.get(top.hook_point), top)
         rows.append(
             {
                 "what": f"strongest latents for {top.concept} at {top.hook_point}, "
                 + (f"first {top.sentences} sentences" if top.sentences else "all sentences"),
                 "published": ", ".join(map(str, top.latents)),
-                "this_run": ", ".join(map(str, here)) if here else NOT_RUN,
+                "this_run": ", ".join(map(str, here)) or NOT_RUN,
             }
         )
-    for cosine in COSINES:
-        found = _cosine(tables[feature_similarity.NAME], cosine) if comparable else None
-        (layer_a, a), (layer_b, b) = cosine.first, cosine.second
+    for one in COSINES:
+        (layer_a, a), (layer_b, b) = one.first, one.second
+        ids = [at.get(f"blocks.{layer}.hook_resid_pre") for layer in (layer_a, layer_b)]
+        known = [
+            dictionaries[id].directions[[index]]
+            for id, index in zip(ids, (a, b), strict=True)
+            if id
+        ]
         rows.append(
             {
                 "what": f"cosine of latent {a} of layer {layer_a} and {b} of layer {layer_b}",
-                "published": f"{cosine.value:.3f}",
-                "this_run": NOT_RUN if found is None else f"{found:.3f}",
+                "published": f"{one.value:.3f}",
+                "this_run": f"{float(cosine(*known)):.3f}" if len(known) == 2 else NOT_RUN,
             }
         )
     return pd.DataFrame(rows)
 
 
-def _top(readings: Readings, plan: Plan, top: TopLatents) -> list[int]:
-    """This run's strongest latents; none where it has no such concept or hook point."""
-    ids = [one.id for one in plan.dictionaries if one.hook_point == top.hook_point]
+def _top(readings: Readings, plan: Plan, id: str | None, top: TopLatents) -> list[int]:
+    """This run's strongest latents; none where it has no such concept or dictionary."""
     said = [one for one in plan.concepts if (one.name, one.language) == (top.concept, "en")]
-    if not ids or not said:
+    if id is None or not said:
         return []
-    table = activation_table(readings.latents(ids[0], said[0])[: top.sentences])
+    table = activation_table(readings.latents(id, said[0])[: top.sentences])
     return [int(latent) for latent in table["latent"].head(len(top.latents))]
-
-
-def _cosine(table: pd.DataFrame, cosine: Cosine) -> float | None:
-    """The cosine in this run; None where it did not compare these two."""
-    names = {
-        f"blocks.{layer}.hook_resid_pre": latent for layer, latent in (cosine.first, cosine.second)
-    }
-    columns = ["hook_point_a", "latent_a", "hook_point_b", "latent_b", "cosine"]
-    for point_a, a, point_b, b, value in table[columns].to_numpy():
-        if {point_a: a, point_b: b} == names:
-            return float(value)
-    return None

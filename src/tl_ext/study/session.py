@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ import torch
 
 from tl_ext import upstream
 from tl_ext.concepts.concept import Concept
-from tl_ext.dictionaries.dictionary import Dictionaries, Dictionary
+from tl_ext.dictionaries.dictionary import Dictionaries, Dictionary, forward_order
 from tl_ext.dictionaries.loading import load_dictionaries
 from tl_ext.errors import DictionaryError, InputError
 from tl_ext.models.hook_points import kind_of, layer_of
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 FOCUS = 7 / 12  # The exploration looks at layer 7 of 12.
+FOCUS_KINDS = ("resid_pre", "resid_post")  # what can be steered, before what cannot
 SAMPLED_TEXTS = 400
+BACKGROUND_TOKENS = 256  # bounds memory; what dictionaries of small models were trained on
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Session:
     """Everything that runs, and the plan that names it.
 
@@ -48,6 +50,13 @@ class Session:
     batch_size: int = 32
     progress: bool = True
 
+    def __repr__(self) -> str:
+        plan = self.plan
+        return (
+            f"<Session of {plan.model}: {len(self.dictionaries)} dictionaries, focus {plan.focus}; "
+            f"{', '.join(one.label for one in plan.concepts)}; background: {plan.background}>"
+        )
+
     def bar(self, label: str) -> str | None:
         """The label of a progress bar, or None where bars are off."""
         return label if self.progress else None
@@ -59,13 +68,12 @@ class Session:
             for concept in self.concepts
             for group in (concept.examples, concept.controls)
         ]
+        sampled = [*(one.text for each in self.concepts for one in each.examples), *self.background]
         return {
             "versions": upstream.versions(),
             "model": _digest(self.model.named_parameters()),
-            "dictionaries": {
-                id: _digest((("directions", one.directions), ("bias", one.bias)))
-                for id, one in self.dictionaries.items()
-            },
+            "dictionaries": {id: _digest(_contents(one)) for id, one in self.dictionaries.items()},
+            "tokenizer": _sha(repr(self.model.tokenizer(sampled)["input_ids"])),
             "texts": _sha(repr(texts)),
             "background": _sha(repr(self.background)),
             "plan": self.plan.as_json(),
@@ -75,7 +83,7 @@ class Session:
 def open_session(
     *,
     model: str | Path = "testbed",
-    dictionaries: Sequence[str | Path] = (),
+    dictionaries: str | Path | Sequence[str | Path] = (),
     concepts: Sequence[Concept] | Path | None = None,
     background: Path | Sequence[str] | None = None,
     languages: Sequence[str] | None = None,
@@ -90,7 +98,7 @@ def open_session(
 
     Args:
         model: A hub name, a folder, or "testbed" for the model shipped with this package.
-        dictionaries: Sources, see
+        dictionaries: One source or several, see
             [`load_dictionaries`][tl_ext.dictionaries.loading.load_dictionaries]. Empty: the shipped
             ones, for the shipped model only.
         concepts: Concepts, or a YAML file of them. None: the exploration's happy, sad and excited.
@@ -115,6 +123,12 @@ def open_session(
         model, dictionaries, device=device, trust_remote_code=trust_remote_code
     )
     chosen = _concepts(concepts, languages, model)
+    labels = [one.label for one in chosen]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise InputError(
+            f"{', '.join(twice)} is given more than once; join the examples in one concept."
+        )
     texts, described = background_texts(background, hooked, seed=seed, progress=progress)
     return Session(
         model=hooked,
@@ -131,6 +145,7 @@ def open_session(
             focus=_focus(loaded, int(hooked.cfg.n_layers), layer),
             seed=seed,
             background=described,
+            max_tokens=min(int(hooked.cfg.n_ctx), BACKGROUND_TOKENS),
         ),
         batch_size=batch_size,
         progress=progress,
@@ -139,7 +154,7 @@ def open_session(
 
 def open_model(
     model: str | Path,
-    dictionaries: Sequence[str | Path] = (),
+    dictionaries: str | Path | Sequence[str | Path] = (),
     *,
     device: str | None = None,
     trust_remote_code: bool = False,
@@ -148,7 +163,7 @@ def open_model(
 
     Args:
         model: A hub name, a folder, or "testbed".
-        dictionaries: Sources; empty: the shipped ones, for the shipped model only.
+        dictionaries: One source or several; empty: the shipped ones, for the shipped model only.
         device: Where both run. None: a GPU where there is one.
         trust_remote_code: Passed to transformers as it is.
 
@@ -162,14 +177,20 @@ def open_model(
             f"Which dictionaries belong to {model}? Name at least one source, such as "
             "saelens://gpt2-small-res-jb or a folder that SAELens saved."
         )
-    loaded = load_dictionaries(*(dictionaries or ("testbed://",)), device=device)
+    sources = [dictionaries] if isinstance(dictionaries, (str, Path)) else list(dictionaries)
+    loaded = load_dictionaries(*(sources or ["testbed://"]))
     hooked = load_model(
         model,
         device=device,
         processing=_processing(loaded),
         trust_remote_code=trust_remote_code,
     )
-    return hooked, loaded
+    where = str(hooked.cfg.device or "cpu")
+    if where != "cpu":
+        # Only now is it known where the model went.
+        loaded = load_dictionaries(*(sources or ["testbed://"]), device=where)
+    ordered = sorted(loaded.values(), key=lambda one: forward_order(one.hook_in, one.id))
+    return hooked, Dictionaries(ordered)
 
 
 def _processing(dictionaries: Dictionaries) -> Processing:
@@ -206,20 +227,37 @@ def _concepts(
 
 
 def _card_languages(model: str | Path) -> tuple[str, ...]:
-    """English and French, and Chinese where the card in the model's folder lists it."""
-    card = Path(model).expanduser() / "README.md"
-    languages = ["en", "fr"]
-    if card.is_file():
-        import yaml
+    """English and French, and Chinese where the model's card lists it."""
+    import yaml
 
-        head = card.read_text(encoding="utf-8").split("---")
+    languages = ["en", "fr"]
+    card = _card(model)
+    if card is not None and card.is_file():
+        parts = card.read_text(encoding="utf-8").split("---")
         try:
-            listed = (yaml.safe_load(head[1]) or {}).get("language", []) if len(head) > 2 else []
-        except (yaml.YAMLError, AttributeError):
-            listed = []
-        if "zh" in ([listed] if isinstance(listed, str) else listed):
+            head = yaml.safe_load(parts[1]) if len(parts) > 2 else None
+        except yaml.YAMLError:
+            head = None
+        listed = head.get("language") if isinstance(head, dict) else None
+        if "zh" in ([listed] if isinstance(listed, str) else listed or []):
             languages.append("zh")
     return tuple(languages)
+
+
+def _card(model: str | Path) -> Path | None:
+    """The model card in the model's folder or, where the hub can be reached, on the hub."""
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder / "README.md"
+    if str(model) in TESTBED_NAMES:
+        return None
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(str(model), "README.md"))
+    except (OSError, ValueError):
+        # Unreachable, or no such card: nothing is listed.
+        return None
 
 
 def background_texts(
@@ -262,7 +300,7 @@ def background_texts(
 
 def _focus(dictionaries: Dictionaries, layers: int, layer: int | None) -> str:
     """The dictionary single-layer figures are drawn for: of the residual stream where there is one."""
-    residual = [id for id, one in dictionaries.items() if kind_of(one.hook_in).startswith("resid")]
+    residual = [id for id, one in dictionaries.items() if kind_of(one.hook_in) in FOCUS_KINDS]
     candidates = residual or list(dictionaries)
     wanted = round(FOCUS * layers) if layer is None else layer
     at = {id: layer_of(dictionaries[id].hook_in) for id in candidates}
@@ -286,15 +324,34 @@ def _label(id: str, dictionary: Dictionary) -> DictionaryLabel:
     )
 
 
-def _digest(
-    named: Sequence[tuple[str, torch.Tensor]] | Iterator[tuple[str, torch.nn.Parameter]],
-) -> str:
+def _contents(thing: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """Every tensor, number and word that a dictionary is made of, by name."""
+    if isinstance(thing, torch.nn.Module):
+        yield from thing.state_dict(prefix=f"{name}.").items()
+        thing = getattr(thing, "cfg", None)
+    if isinstance(thing, torch.Tensor | str | int | float | None):
+        yield name, thing
+    elif isinstance(thing, Mapping):
+        for key, value in thing.items():
+            yield from _contents(value, f"{name}.{key}")
+    elif isinstance(thing, Sequence):
+        for index, value in enumerate(thing):
+            yield from _contents(value, f"{name}.{index}")
+    elif hasattr(thing, "__dict__"):
+        for key, value in vars(thing).items():
+            yield from _contents(value, f"{name}.{key}")
+
+
+def _digest(named: Iterable[tuple[str, object]]) -> str:
     """A short mark that changes when weights change; sums are enough to tell checkpoints apart."""
+    parts: list[object] = []
     with torch.no_grad():
-        parts = [
-            (name, tuple(tensor.shape), float(tensor.double().sum()), float(tensor.float().norm()))
-            for name, tensor in named
-        ]
+        for name, one in named:
+            if isinstance(one, torch.Tensor):
+                values = one.double()
+                parts.append((name, tuple(one.shape), float(values.sum()), float(values.norm())))
+            else:
+                parts.append((name, one))
     return _sha(repr(parts))
 
 

@@ -1,5 +1,8 @@
-"""Steer each language with features found in the first, beside the controls that tell a direction from
+"""Steer each language with a feature found in the first, beside the controls that tell a direction from
 a push: the same vector reversed, random directions of equal length, and the difference of means.
+
+What is measured is how much more probable the first concept's words become than the second's (or than
+its own control words), in every language that has both.
 """
 
 from __future__ import annotations
@@ -12,12 +15,22 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
-from scipy.stats import t
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from tl_ext.activations.store import tensor_text, text_tensor
 from tl_ext.analysis.features import belongs, beyond_controls
+from tl_ext.analysis.steering import (
+    JUDGED,
+    JUDGED_ROLE,
+    OTHER,
+    RANDOM,
+    REVERSED,
+    summarise,
+    verdicts,
+)
+from tl_ext.errors import InputError
+from tl_ext.models.hook_points import NOT_EDITABLE, kind_of
 from tl_ext.report.marks import Axis, Lines, Samples, Series, TableMark
 from tl_ext.report.page import Figure
 from tl_ext.study.analyses.readings import NAME as READINGS
@@ -25,157 +38,217 @@ from tl_ext.study.analyses.readings import Readings
 from tl_ext.study.plan import ConceptLabel, Plan
 
 if TYPE_CHECKING:
+    from tl_ext.concepts.concept import Concept
     from tl_ext.steering.vectors import SteeringVector
     from tl_ext.study.session import Session
 
 STRENGTHS = (1.0, 2.0, 4.0)
-JUDGED = 2.0  # fixed beforehand: the strength the verdict is about
-RANDOM = 20  # so that "above all of them" has p = 1/21 < 0.05
+DIRECTIONS = 20  # random ones, so that "above all of them" has p = 1/21 < 0.05
 SAMPLES = 3
 NEW_TOKENS = 16
+WORDS = 6  # of each side at most
 LEAD = (
-    "A latent's direction is added at every token but the first positions. Strength 1 is the latent's "
-    "largest activation on background text; controls are as long."
+    "A direction is added at every token but the first positions, in the language it was found in and "
+    "in the others."
 )
+
+# Prompts that end before the word; the first is the exploration's own and is continued as well.
+PROMPTS = {
+    "en": (
+        "Today is Tuesday and I am",
+        "I think that I am",
+        "This morning I am",
+        "He says that he is",
+        "At work I am",
+        "They told me that he was",
+        "I know that you are",
+        "We know that he is",
+        "Yesterday I was",
+        "My brother is",
+    ),
+    "fr": (
+        "C'est mardi et je suis",
+        "Je pense que je suis",
+        "Ce matin je suis",
+        "Il dit qu'il est",
+        "Au travail je suis",
+        "On m'a dit qu'il était",
+        "Je sais que tu es",
+        "Nous savons qu'il est",
+        "Hier j'étais",
+        "Mon frère est",
+    ),
+    "zh": (
+        "今天是星期二，我很",
+        "我觉得我很",
+        "今天早上我很",
+        "他说他很",
+        "工作的时候我很",
+        "我哥哥很",
+    ),
+}
+WITHOUT_SPACES = ("zh", "ja", "th")
 
 
 @dataclass(frozen=True)
-class Language:
-    """What steering is tried on in one language: prompts that end before an adjective, and words."""
+class Tried:
+    """A vector at a strength, and what it is there for.
 
-    sample: str
-    prompts: tuple[str, ...]
-    positive: tuple[str, ...]
-    negative: tuple[str, ...]
+    Attributes:
+        name: As tables and figures call it.
+        role: Judged, its reverse, a random control, or another.
+        vector: The vector.
+        strength: How many of its units.
+    """
+
+    name: str
+    role: str
+    vector: SteeringVector
+    strength: float
 
 
-LANGUAGES = {
-    "en": Language(
-        sample="Today is Tuesday and I am",
-        prompts=(
-            "Today is Tuesday and I am",
-            "I think that I am",
-            "This morning I am",
-            "He says that he is",
-            "At work I am",
-            "They told me that he was",
-            "I know that you are",
-            "We know that he is",
-            "Yesterday I was",
-            "My brother is",
-        ),
-        positive=(" happy", " glad", " lucky"),
-        negative=(" sad", " unhappy", " alone"),
-    ),
-    "fr": Language(
-        sample="C'est mardi et je suis",
-        prompts=(
-            "C'est mardi et je suis",
-            "Je pense que je suis",
-            "Ce matin je suis",
-            "Il dit qu'il est",
-            "Au travail je suis",
-            "On m'a dit qu'il était",
-            "Je sais que tu es",
-            "Nous savons qu'il est",
-            "Hier j'étais",
-            "Mon frère est",
-        ),
-        positive=(" heureux", " content", " ravi"),
-        negative=(" triste", " malheureux", " seul"),
-    ),
-    "zh": Language(
-        sample="今天是星期二，我很",
-        prompts=(
-            "今天是星期二，我很",
-            "我觉得我很",
-            "今天早上我很",
-            "他说他很",
-            "工作的时候我很",
-            "我哥哥很",
-        ),
-        positive=("高兴", "快乐", "开心"),
-        negative=("难过", "伤心", "孤独"),
-    ),
-}
+def settings() -> dict[str, object]:
+    """What the results depend on besides the session, as JSON values."""
+    return {
+        "strengths": STRENGTHS,
+        "judged": JUDGED,
+        "directions": DIRECTIONS,
+        "samples": SAMPLES,
+        "new_tokens": NEW_TOKENS,
+        "words": WORDS,
+        "prompts": PROMPTS,
+    }
 
 
 def collect(session: Session, tensors: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Samples and log-odds under each vector; nothing where there is no such pair of concepts."""
-    from tl_ext.steering.generation import steer
-    from tl_ext.steering.words import log_odds
-
-    plan, model = session.plan, session.model
-    vectors = _vectors(session, Readings(tensors[READINGS], plan))
-    languages = {name: LANGUAGES[name] for name in plan.languages if name in LANGUAGES}
-    if not vectors or not languages:
-        return {"samples": text_tensor("[]"), "odds": text_tensor("[]")}
-    main = next(iter(vectors.values()))
+    """Samples and log-odds under each vector, and notes on what could not be done."""
+    notes: list[str] = []
+    vectors = _vectors(session, Readings(tensors[READINGS], session.plan), notes)
     samples: list[dict[str, Any]] = []
-    conditions = {"unsteered": ()} | {
-        f"{name}, strength {strength:g}": (vector.at(strength),)
-        for name, vector in vectors.items()
-        if "reversed" not in name
+    odds: list[dict[str, Any]] = []
+    if vectors:
+        main = vectors[0]
+        tried = [
+            Tried(one.name, one.role, one.vector, strength)
+            for one in vectors
+            for strength in STRENGTHS
+        ] + [
+            Tried(
+                f"random {seed}", RANDOM, main.vector.random_like(session.plan.seed + seed), JUDGED
+            )
+            for seed in range(DIRECTIONS)
+        ]
+        for language in session.plan.languages:
+            if language not in PROMPTS:
+                notes.append(f"No prompts are known in {language!r}, so it is not steered.")
+                continue
+            samples += _samples(session, language, vectors)
+            try:
+                odds += _odds(session, language, tried)
+            except InputError as error:
+                notes.append(f"Nothing is measured in {language!r}: {error}")
+    stored = {"samples": samples, "odds": odds, "notes": notes}
+    return {name: text_tensor(json.dumps(value)) for name, value in stored.items()}
+
+
+def _samples(session: Session, language: str, vectors: list[Tried]) -> list[dict[str, Any]]:
+    from tl_ext.steering.generation import steer
+
+    conditions: dict[str, Any] = {"unsteered": ()} | {
+        f"{one.name}, strength {strength:g}": one.vector.at(strength)
+        for one in vectors
+        if one.role != REVERSED
         for strength in STRENGTHS[:2]
     }
-    prompts = [language.sample for language in languages.values()]
+    prompt, rows = PROMPTS[language][0], []
     for condition, edits in tqdm(
-        conditions.items(), desc="steering", unit="condition", disable=not session.progress
+        conditions.items(), desc=f"samples {language}", disable=not session.progress
     ):
         written = steer(
-            model,
-            prompts,
+            session.model,
+            [prompt],
             edits,
             max_new_tokens=NEW_TOKENS,
             samples=SAMPLES,
-            seed=plan.seed,
+            seed=session.plan.seed,
             batch_size=session.batch_size,
         )
         for index, text in enumerate(written.texts):
             log_probs = written.unsteered_log_probs
             nats = math.nan if log_probs is None else float(log_probs[index].nanmean())
-            samples.append(
+            rows.append(
                 {
-                    "prompt": prompts[int(written.prompt[index])],
+                    "prompt": prompt,
                     "condition": condition,
                     "sample": int(written.sample[index]),
                     "continuation": text,
                     "unsteered_log_probability_per_token": nats,
                 }
             )
-    tried = [
-        (name, strength, vector) for name, vector in vectors.items() for strength in STRENGTHS
-    ] + [(f"random {seed}", JUDGED, main.random_like(plan.seed + seed)) for seed in range(RANDOM)]
-    odds: list[dict[str, Any]] = []
-    for name, language in languages.items():
-        lists = (language.prompts, language.positive, language.negative)
-        plain = log_odds(model, *lists, batch_size=session.batch_size * 2)
-        for vector_name, strength, vector in tqdm(
-            tried, desc=f"log-odds {name}", unit="vector", disable=not session.progress
-        ):
-            steered = log_odds(
-                model, *lists, vector.at(strength), batch_size=session.batch_size * 2
-            )
-            odds += [
-                {
-                    "language": name,
-                    "vector": vector_name,
-                    "strength": strength,
-                    "prompt": prompt,
-                    "change": float(change),
-                }
-                for prompt, change in zip(language.prompts, steered - plain, strict=True)
-            ]
-    return {"samples": text_tensor(json.dumps(samples)), "odds": text_tensor(json.dumps(odds))}
+    return rows
 
 
-def _vectors(session: Session, readings: Readings) -> dict[str, SteeringVector]:
-    """The vectors made in the first language, the first being the one that is judged."""
+def _odds(session: Session, language: str, tried: list[Tried]) -> list[dict[str, Any]]:
+    """Change of the log-odds of the first concept's words under each vector, by prompt."""
+    from tl_ext.steering.words import log_odds
+
+    positive, negative = _words(session, language)
+    lists = (PROMPTS[language], positive, negative)
+    size = session.batch_size * 2
+    plain = log_odds(session.model, *lists, batch_size=size)
+    rows = []
+    for one in tqdm(
+        tried, desc=f"log-odds {language}", unit="vector", disable=not session.progress
+    ):
+        steered = log_odds(session.model, *lists, one.vector.at(one.strength), batch_size=size)
+        rows += [
+            {
+                "language": language,
+                "vector": one.name,
+                "role": one.role,
+                "strength": one.strength,
+                "unit": one.vector.unit_name,
+                "length": one.vector.unit * one.strength,
+                "words": f"{', '.join(positive)} over {', '.join(negative)}",
+                "prompt": prompt,
+                "change": float(change),
+            }
+            for prompt, change in zip(PROMPTS[language], steered - plain, strict=True)
+        ]
+    return rows
+
+
+def _words(session: Session, language: str) -> tuple[list[str], list[str]]:
+    """Words of the first concept, and of the second or else of the first's controls.
+
+    Raises:
+        InputError: The language lacks one of them, or nothing tells them apart.
+    """
+    said = {one.name: one for one in session.concepts if one.language == language}
+    first, *others = session.plan.names
+    if first not in said:
+        raise InputError(f"it has no texts of {first!r}")
+    positive = said[first].words
+    negative = said[others[0]].words if others and others[0] in said else said[first].control_words
+    apart = [word for word in negative if word not in positive]
+    if not apart:
+        raise InputError("there are no other words to compare with")
+    space = "" if language in WITHOUT_SPACES else " "
+    return [space + word for word in positive[:WORDS]], [space + word for word in apart[:WORDS]]
+
+
+def _vectors(session: Session, readings: Readings, notes: list[str]) -> list[Tried]:
+    """The vectors made in the first language: the judged one, its reverse, and others beside them."""
     from tl_ext.dictionaries.reading import BackgroundStatistics
     from tl_ext.steering.vectors import diff_of_means, latent_vector
 
-    plan = session.plan
-    dictionary = session.dictionaries[plan.focus]
+    plan, dictionary = session.plan, session.dictionaries[session.plan.focus]
+    kind = kind_of(dictionary.hook_out)
+    if kind in NOT_EDITABLE:
+        notes.append(
+            f"Nothing is steered: {dictionary.hook_out} cannot be edited ({NOT_EDITABLE[kind]})."
+        )
+        return []
     background = BackgroundStatistics(
         firing_rate=readings.firing_rate(plan.focus),
         largest=readings.largest(plan.focus),
@@ -183,33 +256,63 @@ def _vectors(session: Session, readings: Readings) -> dict[str, SteeringVector]:
         usual_norm=readings.usual_norm(plan.focus),
         tokens=readings.tokens,
     )
-    said = plan.in_language(plan.languages[0])[:2]
+    # Where inputs are normalised one by one, a latent's activation has no fixed length.
     scaled = dictionary.normalisation in ("constant_norm_rescale", "layer_norm")
-    unit = "usual norm" if scaled else "largest"
-    vectors: dict[str, SteeringVector] = {}
+    found: list[Tried] = []
+    said = plan.in_language(plan.languages[0])[:2]
     for concept in said:
         latent = strongest_latent(readings, plan, concept)
         if latent is None:
+            notes.append(
+                f"No latent of {plan.focus} belongs to {concept.label} beyond its control words."
+            )
             continue
         name = f"{concept.name} ({concept.language}, #{latent})"
-        vectors[name] = latent_vector(dictionary, latent, background, unit=unit, name=name)  # type: ignore[arg-type]
+        vector = latent_vector(
+            dictionary,
+            latent,
+            background,
+            unit="usual norm" if scaled else "largest",
+            name=name,
+        )
+        found.append(Tried(name, OTHER, vector, 1.0))
+    name, positive, negative = _means(session, said)
+    if negative:
+        means = diff_of_means(
+            session.model, dictionary.hook_out, positive, negative, batch_size=session.batch_size
+        )
+        if found:
+            means = means.in_unit(found[0].vector.unit, found[0].vector.unit_name)
+        found.append(Tried(name, OTHER, means, 1.0))
+    # The first concept's own latent is judged; where it has none, the difference of means is.
+    mine = [one for one in found if one.name.startswith(f"{said[0].label[:-1]}, #")]
+    judged = (mine or [one for one in found if one.name == name] or [None])[0]
+    if judged is None:
+        notes.append("Nothing is steered: there is neither a latent nor a difference of means.")
+        return []
+    return [
+        Tried(judged.name, JUDGED_ROLE, judged.vector, 1.0),
+        Tried(f"{judged.name} reversed", REVERSED, judged.vector.reversed(), 1.0),
+        *(one for one in found if one is not judged),
+    ]
+
+
+def _means(session: Session, said: tuple[ConceptLabel, ...]) -> tuple[str, Any, Any]:
+    """What the difference of means is taken of: two concepts, or one and its controls."""
+
+    def concept(label: ConceptLabel) -> Concept:
+        return next(
+            one
+            for one in session.concepts
+            if (one.name, one.language) == (label.name, label.language)
+        )
+
+    first = concept(said[0])
     if len(said) == 2:
-        one, other = (
-            next(c for c in session.concepts if (c.name, c.language) == (each.name, each.language))
-            for each in said
-        )
-        difference = diff_of_means(
-            session.model, dictionary.hook_out, one, other, batch_size=session.batch_size
-        )
-        like = next(iter(vectors.values()), difference)
-        vectors[f"means of {one.name} - {other.name} ({one.language})"] = difference.in_unit(
-            like.unit, like.unit_name
-        )
-    if not vectors:
-        return {}
-    # Where no latent belongs to the concept, the difference of means is what is judged.
-    name, main = next(iter(vectors.items()))
-    return {name: main, f"{name} reversed": main.reversed()} | vectors
+        second = concept(said[1])
+        name = f"means of {first.name} - {second.name} ({first.language})"
+        return name, first.examples, second.examples
+    return f"means of {first.label} - its controls", first.examples, first.controls
 
 
 def strongest_latent(readings: Readings, plan: Plan, concept: ConceptLabel) -> int | None:
@@ -222,7 +325,8 @@ def strongest_latent(readings: Readings, plan: Plan, concept: ConceptLabel) -> i
     if min(concept.examples, concept.controls) < 2:
         return None
     table = beyond_controls(
-        readings.latents(plan.focus, concept), readings.latents(plan.focus, concept, "controls")
+        readings.latents(plan.focus, concept, over_tokens="mean"),
+        readings.latents(plan.focus, concept, "controls", over_tokens="mean"),
     )
     able = belongs(table).to_numpy() & (readings.largest(plan.focus).numpy() > 0)
     if not able.any():
@@ -230,127 +334,89 @@ def strongest_latent(readings: Readings, plan: Plan, concept: ConceptLabel) -> i
     return int(table["difference"].where(able).argmax())
 
 
+def notes(tensors: Mapping[str, Tensor]) -> list[str]:
+    """What could not be done, and why."""
+    return [str(note) for note in json.loads(tensor_text(tensors["notes"]))]
+
+
 def tabulate(tensors: Mapping[str, Tensor]) -> dict[str, pd.DataFrame]:
     """`steering_samples`, a row per generation; `steering_odds`, a row per vector and strength."""
     samples = pd.DataFrame(json.loads(tensor_text(tensors["samples"])))
     odds = pd.DataFrame(json.loads(tensor_text(tensors["odds"])))
-    if odds.empty:
-        return {}
-    return {
-        "steering_samples": samples,
-        "steering_odds": summarise(odds),
-        "steering_odds_by_prompt": odds,
-    }
-
-
-def summarise(odds: pd.DataFrame) -> pd.DataFrame:
-    """Changes of log-odds over prompts, and how many random directions change them as much.
-
-    Args:
-        odds: `language`, `vector`, `strength`, `prompt`, `change`, a row per prompt.
-
-    Returns:
-        A row per language, vector and strength: `change` (mean over prompts, in nats), `low`, `high`
-        (95 % interval over prompts, Student's t), `prompts`; at the judged strength `random_as_high`, how
-        many of the random directions have at least this mean change.
-    """
-    grouped = odds.groupby(["language", "vector", "strength"], sort=False)["change"]
-    table = grouped.agg(change="mean", error="sem", prompts="size").reset_index()
-    half = t.ppf(0.975, table["prompts"] - 1) * table["error"]
-    table["low"], table["high"] = table["change"] - half, table["change"] + half
-    random = table[table["vector"].str.startswith("random ")]
-    table["random_as_high"] = [
-        int((random.loc[random["language"] == language, "change"] >= change).sum())
-        if strength == JUDGED and not vector.startswith("random ")
-        else None
-        for language, vector, strength, change in table[
-            ["language", "vector", "strength", "change"]
-        ].to_numpy()
-    ]
-    table["random_as_high"] = table["random_as_high"].astype("Int64")
-    return table.drop(columns="error")
-
-
-def verdicts(table: pd.DataFrame) -> list[str]:
-    """What the numbers allow to be said of the judged vector, a sentence for each language."""
-    judged = next(iter(table["vector"]))
-    said = []
-    for language, rows in table[table["strength"] == JUDGED].groupby("language", sort=False):
-        of = rows.set_index("vector").to_dict("index")
-        main, back = of[judged], of[f"{judged} reversed"]
-        count = int(rows["vector"].str.startswith("random ").sum())
-        numbers = (
-            f"{main['change']:+.2f} nats (95 % over {int(main['prompts'])} prompts: {main['low']:+.2f} "
-            f"to {main['high']:+.2f}); {int(main['random_as_high'])} of {count} random directions of "
-            f"equal length did as much; reversed: {back['change']:+.2f}"
-        )
-        works = main["low"] > 0 and main["random_as_high"] == 0 and back["change"] <= 0
-        said.append(
-            f"In {language!r}, {judged} at strength {JUDGED:g} "
-            + ("raises" if works else "is not shown to raise")
-            + f" positive over negative words: {numbers}."
-        )
-    return said
+    tables = {} if samples.empty else {"steering_samples": samples}
+    if not odds.empty:
+        tables |= {"steering_odds": summarise(odds), "steering_odds_by_prompt": odds}
+    return tables
 
 
 def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
     """Samples side by side, the dose and its response, and the verdicts."""
+    figures: dict[str, Figure] = {}
+    if "steering_samples" in tables:
+        figures["steering_samples"] = _samples_figure(tables["steering_samples"])
     if "steering_odds" not in tables:
-        return {}
+        return figures
     table = tables["steering_odds"]
-    figures = {
-        "steering-samples": Figure(
-            Samples.from_table(
-                tables["steering_samples"].assign(
-                    note=[
-                        f"{value:.2f} nats per token, unsteered model"
-                        for value in tables["steering_samples"][
-                            "unsteered_log_probability_per_token"
-                        ]
-                    ]
-                ),
-                note="note",
-                title=f"The first {SAMPLES} samples by seed",
-            ),
-            caption="Sampled at temperature 1 with the same noise under every condition; none left out.",
-            may="What text looks like at these strengths.",
-            may_not="That it works or does not: a handful of samples shows whatever one looks for.",
-        )
-    }
-    shown = table[~table["vector"].str.startswith("random ")]
-    random = table[table["vector"].str.startswith("random ")]
-    for language, rows in shown.groupby("language", sort=False):
-        drawn = random.loc[random["language"] == language, "change"]
-        series = [
-            Series(str(name), part["strength"], part["change"], part["low"], part["high"])
-            for name, part in rows.groupby("vector", sort=False)
-        ]
-        series.append(
-            Series(
-                f"{len(drawn)} random directions (all)",
-                [JUDGED],
-                [drawn.mean()],
-                [drawn.min()],
-                [drawn.max()],
-            )
-        )
-        figures[f"steering-odds-{language}"] = Figure(
-            Lines(
-                title=f"Change of the log-odds of positive over negative words, {language}",
-                series=series,
-                x=Axis(title="strength", unit="the latent's largest activations"),
-                y=Axis(title="change", unit="nats"),
-            ),
-            caption="Mean over prompts with its 95 % interval; for random directions the whole range.",
-            may=[one for one in verdicts(table) if one.startswith(f"In {language!r}")],
-            may_not=(
-                "That a direction steers where its reverse moves the words the same way: then any push "
-                "does. In the vector's own language it may name the very word it was found at. Intervals "
-                "are over prompts and not over other latents, word lists or seeds."
-            ),
-        )
+    said = dict(zip(table["language"].unique(), verdicts(table), strict=True))
+    for language, rows in table.groupby("language", sort=False):
+        figures[f"steering-odds-{language}"] = _odds_figure(str(language), rows, said[language])
+    shown = table[table["role"] != RANDOM].drop(columns="words")
     figures["steering_odds"] = Figure(
         TableMark(title="Every vector and strength", data=shown, first=len(shown)),
-        caption="`random_as_high`: random directions of equal length with at least this mean change.",
+        caption=(
+            "`random_as_high`: random directions of the same length with at least this mean change; "
+            "empty for a vector of another length."
+        ),
     )
     return figures
+
+
+def _samples_figure(samples: pd.DataFrame) -> Figure:
+    nats = samples["unsteered_log_probability_per_token"]
+    told = [f"{value:.2f} nats per token, unsteered model" for value in nats]
+    return Figure(
+        Samples.from_table(
+            samples.assign(note=told), note="note", title=f"The first {SAMPLES} samples by seed"
+        ),
+        caption="Sampled at temperature 1 with the same noise under every condition; none left out.",
+        may="What text looks like at these strengths.",
+        may_not="That it works or does not: a handful of samples shows whatever one looks for.",
+    )
+
+
+def _odds_figure(language: str, rows: pd.DataFrame, verdict: str) -> Figure:
+    drawn = rows.loc[rows["role"] == RANDOM, "change"]
+    series = [
+        Series(str(name), part["strength"], part["change"], part["low"], part["high"])
+        for name, part in rows[rows["role"] != RANDOM].groupby("vector", sort=False)
+    ]
+    # A band of some width, for one of none cannot be seen.
+    edges = [JUDGED - 0.1, JUDGED + 0.1]
+    series.append(
+        Series(
+            f"{len(drawn)} random directions, whole range",
+            edges,
+            [drawn.mean()] * 2,
+            [drawn.min()] * 2,
+            [drawn.max()] * 2,
+        )
+    )
+    return Figure(
+        Lines(
+            title=f"Change of log-odds, {language}",
+            series=series,
+            x=Axis(title="strength", unit=f"{rows['unit'].iloc[0]}"),
+            y=Axis(title="change", unit="nats"),
+        ),
+        caption=(
+            f"Words: {rows['words'].iloc[0]}. Mean over prompts with its 95 % interval; for random "
+            "directions, as long as the first vector, the whole range of their means."
+        ),
+        may=verdict,
+        may_not=(
+            "That a direction steers where its reverse moves the words the same way: then any push "
+            "does. In the vector's own language it may name the very word it was found at. Intervals "
+            "are over prompts, not over other latents, word lists or seeds, and random directions are "
+            "a weaker control than other latents would be."
+        ),
+    )

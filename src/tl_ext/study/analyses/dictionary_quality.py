@@ -41,7 +41,7 @@ def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict
             dictionary,
             texts,
             batch_size=session.batch_size,
-            max_tokens=int(session.model.cfg.n_ctx),
+            max_tokens=session.plan.max_tokens,
         )
         rows = quality.to_frame().to_dict("records")
         told = {"rows": rows, "warnings": quality.warnings, "advice": quality.advice}

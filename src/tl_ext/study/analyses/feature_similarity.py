@@ -15,7 +15,7 @@ from tl_ext.report.marks import Heatmap
 from tl_ext.report.page import Figure
 from tl_ext.study.analyses.readings import NAME as READINGS
 from tl_ext.study.analyses.readings import Readings
-from tl_ext.study.plan import DictionaryLabel, Plan
+from tl_ext.study.plan import DictionaryLabel, Plan, latent_name
 
 if TYPE_CHECKING:
     from tl_ext.study.session import Session
@@ -33,8 +33,8 @@ MAY_NOT = (
 
 
 def groups(readings: Readings, plan: Plan) -> pd.DataFrame:
-    """The latents compared: every dictionary's top latents at every concept of the first language, and
-    at the focus random live ones.
+    """The latents compared: of every dictionary the top latents at every concept of the first language,
+    and random live ones.
 
     Returns:
         A row per latent: `dictionary`, `hook_point`, `layer`, `latent`, `group` ("happy", ..., or
@@ -55,7 +55,7 @@ def groups(readings: Readings, plan: Plan) -> pd.DataFrame:
             leave_out=torch.tensor(taken, dtype=torch.long),
         )
         rows += [_row(one, int(latent), "random") for latent in chosen]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["dictionary", "hook_point", "layer", "latent", "group"])
 
 
 def _row(dictionary: DictionaryLabel, latent: int, group: str) -> dict[str, object]:
@@ -71,9 +71,10 @@ def _row(dictionary: DictionaryLabel, latent: int, group: str) -> dict[str, obje
 def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Directions of the compared latents in the residual stream, and their activations over text."""
     from tl_ext.dictionaries.reading import chosen_latents
-    from tl_ext.models.hook_points import to_residual
 
     compared = groups(Readings(needs[READINGS], session.plan), session.plan)
+    if compared.empty:
+        return {"activations": torch.zeros(2, 0), "directions": torch.zeros(0, 1)}
     chosen = {
         str(id): torch.tensor(part["latent"].tolist())
         for id, part in compared.groupby("dictionary", sort=False)
@@ -84,21 +85,27 @@ def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict
         session.background,
         chosen,
         batch_size=session.batch_size,
-        max_tokens=int(session.model.cfg.n_ctx),
+        max_tokens=session.plan.max_tokens,
         progress=session.bar("similarity"),
     )
-    directions = [
-        to_residual(
-            session.model,
-            session.dictionaries[id].hook_out,
-            session.dictionaries[id].directions[latents].float(),
-        )
-        for id, latents in chosen.items()
-    ]
+    directions = [_directions(session, id, latents) for id, latents in chosen.items()]
     return {
         "activations": torch.cat(list(activations.values()), dim=1),
-        "directions": torch.cat(directions).cpu(),
+        "directions": torch.cat(directions),
     }
+
+
+def _directions(session: Session, id: str, latents: Tensor) -> Tensor:
+    """Directions in the residual stream [latent d_model]; NaN where the hook point has no image there."""
+    from tl_ext.errors import HookPointError
+    from tl_ext.models.hook_points import to_residual
+
+    dictionary = session.dictionaries[id]
+    rows = dictionary.directions[latents.to(dictionary.directions.device)].detach().float()
+    try:
+        return to_residual(session.model, dictionary.hook_out, rows).cpu()
+    except HookPointError:
+        return torch.full((len(latents), int(session.model.cfg.d_model)), float("nan"))
 
 
 def tabulate(tensors: Mapping[str, Mapping[str, Tensor]], plan: Plan) -> dict[str, pd.DataFrame]:
@@ -121,6 +128,8 @@ def tabulate(tensors: Mapping[str, Mapping[str, Tensor]], plan: Plan) -> dict[st
 def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
     """Within the focus layer (Fig 4), and across the residual stream's layers (Fig 6)."""
     compared, table = tables["compared_latents"], tables[NAME]
+    if table.empty:
+        return {}
     first = plan.names[0]
     within = compared[
         (compared["dictionary"] == plan.focus) & compared["group"].isin([first, "random"])
@@ -139,7 +148,8 @@ def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
             ),
             caption=(
                 f"The {plan.top} strongest latents at {first!r} beside {plan.contrast} random live "
-                "ones. Empty: undefined, such as a latent that never fired on the background."
+                "ones. Empty: undefined, such as a latent that never fired on the background or a hook "
+                "point without an image in the residual stream."
             ),
             may="How alike these latents are by this measure.",
             may_not=MAY_NOT,
@@ -181,7 +191,10 @@ def _heatmap(
     # A latent with any defined similarity is exactly like itself; one with none stays undefined.
     defined = ~square.isnan().all(dim=1)
     square[defined, defined] = 1.0
-    labels = [f"L{layer} #{latent}" for layer, latent in latents[["layer", "latent"]].to_numpy()]
+    labels = [
+        latent_name(hook_point, latent)
+        for hook_point, latent in latents[["hook_point", "latent"]].to_numpy()
+    ]
     return Heatmap(
         title=title,
         values=square.tolist(),

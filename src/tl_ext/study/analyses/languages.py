@@ -96,6 +96,8 @@ def _counts(shared: pd.DataFrame, plan: Plan, said: Sequence[tuple[str, str]]) -
                 for each in part
             ]
             series.append(Series(name, [layers.index(each.layer) for each in part], found))
+    if not series:
+        return None
     return Figure(
         Bars(
             title=f"Latents that belong to both {a} and {b}",

@@ -1,6 +1,7 @@
 """What the others read: every latent at every concept's words, and on background text.
 
-One pass over all texts of all concepts and one over the background, for all dictionaries at once.
+One pass over all texts of all concepts for each way of joining a word's tokens and one over the
+background, for all dictionaries at once.
 Latents are sparse, so they are stored as row, latent and value of what is not zero.
 """
 
@@ -48,7 +49,12 @@ class Readings:
         return ranges
 
     def latents(
-        self, id: str, concept: ConceptLabel, part: str = "examples"
+        self,
+        id: str,
+        concept: ConceptLabel,
+        part: str = "examples",
+        *,
+        over_tokens: str | None = None,
     ) -> Float[Tensor, "text d_latent"]:
         """A dictionary's latents at a concept's words, or at its control words.
 
@@ -56,9 +62,14 @@ class Readings:
             id: The dictionary.
             concept: The concept in one language.
             part: "examples" or "controls".
+            over_tokens: How the tokens of a word are joined: None as the plan says, or "mean", the one
+                to compare words with: a sum is larger for a word of more tokens.
         """
+        joined = over_tokens or self.plan.over_tokens
         start, end = self._rows[concept.name, concept.language, part]
-        row, latent, value = (self.tensors[f"{id}/{name}"] for name in ("row", "latent", "value"))
+        row, latent, value = (
+            self.tensors[f"{id}/{joined}/{name}"] for name in ("row", "latent", "value")
+        )
         mine = (row >= start) & (row < end)
         dense = torch.zeros(end - start, self.plan.by_id[id].d_latent)
         dense[row[mine].long() - start, latent[mine].long()] = value[mine]
@@ -92,29 +103,34 @@ def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict
         for part in (concept.examples, concept.controls)
         for example in part
     ]
-    latents = word_latents(
-        session.model,
-        session.dictionaries,
-        examples,
-        over_tokens=session.plan.over_tokens,  # type: ignore[arg-type]
-        batch_size=session.batch_size,
-        progress=session.bar("concepts"),
-    )
+    tensors: dict[str, Tensor] = {}
+    for joined in dict.fromkeys((session.plan.over_tokens, "mean")):
+        latents = word_latents(
+            session.model,
+            session.dictionaries,
+            examples,
+            over_tokens=joined,  # type: ignore[arg-type]
+            batch_size=session.batch_size,
+            progress=session.bar(f"concepts, {joined}"),
+        )
+        for id, rows in latents.items():
+            row, latent = rows.nonzero(as_tuple=True)
+            tensors |= {
+                f"{id}/{joined}/row": row.int(),
+                f"{id}/{joined}/latent": latent.int(),
+                f"{id}/{joined}/value": rows[row, latent],
+            }
     background = background_statistics(
         session.model,
         session.dictionaries,
         session.background,
         batch_size=session.batch_size,
-        max_tokens=int(session.model.cfg.n_ctx),
+        max_tokens=session.plan.max_tokens,
         progress=session.bar("background"),
     )
-    tensors = {"tokens": torch.tensor(next(iter(background.values())).tokens)}
+    tensors["tokens"] = torch.tensor(next(iter(background.values())).tokens)
     for id in session.dictionaries:
-        row, latent = latents[id].nonzero(as_tuple=True)
         tensors |= {
-            f"{id}/row": row.int(),
-            f"{id}/latent": latent.int(),
-            f"{id}/value": latents[id][row, latent],
             f"{id}/firing_rate": background[id].firing_rate,
             f"{id}/largest": background[id].largest,
             f"{id}/usual_norm": torch.tensor(background[id].usual_norm),

@@ -44,7 +44,8 @@ def tabulate(tensors: Mapping[str, Mapping[str, Tensor]], plan: Plan) -> dict[st
     for one in plan.dictionaries:
         differences = {
             concept: beyond_controls(
-                readings.latents(one.id, concept), readings.latents(one.id, concept, "controls")
+                readings.latents(one.id, concept, over_tokens="mean"),
+                readings.latents(one.id, concept, "controls", over_tokens="mean"),
             )
             for concept in dict.fromkeys(concept for pair in pairs(plan) for concept in pair)
         }
@@ -114,17 +115,19 @@ def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
             ),
             caption=(
                 f"Fired on at least half of both concepts' texts; up to {DRAWN} by the smaller of the "
-                "two activations. Marked (frame): no more at the concepts' words than at control "
-                "words in the same sentences."
+                "two activations, which are means over a word's tokens here. Marked (frame): no more at "
+                "the concepts' words than at control words in the same sentences."
             ),
             may=(
                 "An unmarked latent answers to both words more than to control words in the same "
                 "frames, each by its own 95 % interval."
             ),
-            may_not=(
+            may_not=[
                 "That sharing beats chance: intervals are per latent and not corrected for the number "
-                "of latents looked at."
-            ),
+                "of latents looked at.",
+                "That a private latent does nothing at the other word: it was not shown to belong to "
+                "it, which is less.",
+            ],
         )
     if len(tables["shared_counts"]):
         counts = tables["shared_counts"]
