@@ -10,8 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from tl_ext.cli import app
+from tl_ext.errors import InputError
 
 RUNNER = CliRunner()
+POINT = ("--hook-point", "blocks.1.hook_resid_pre")
 
 
 def run(*arguments: object, status: int = 0) -> str:
@@ -32,6 +34,7 @@ def run(*arguments: object, status: int = 0) -> str:
         ("tokens",),
         ("plugins",),
         ("fixes",),
+        ("fixes", "run"),
         ("testbed",),
         ("testbed", "build"),
     ],
@@ -61,6 +64,42 @@ def test_similarity_of_latents(checkpoint: Path, dictionaries: Path, tmp_path: P
     assert len(pd.read_csv(csv)) == 3
 
 
+def test_tables_keep_ids_whole_and_leave_the_undefined_empty(
+    checkpoint: Path, dictionaries: Path, tmp_path: Path
+) -> None:
+    background = tmp_path / "background.txt"
+    background.write_text("I am so happy.\nHe says he is tired today.\n")
+    arguments = ["similarity", "blocks.0.hook_resid_pre:0,1,2,3,4,5,6,7", "-d", str(dictionaries)]
+    arguments += ["--model", str(checkpoint), "--background", str(background)]
+    done = RUNNER.invoke(app, arguments, env={"COLUMNS": "40"})
+    assert done.exit_code == 0, done.output
+    assert "blocks.0.hook_resid_pre:7" in done.output and "contributions" in done.output
+    assert "nan" not in done.output and re.search(r"│ {13}│", done.output)
+
+
+def test_the_version_is_told() -> None:
+    assert run("--version").startswith("tl-ext")
+
+
+def test_a_missing_card_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tl_ext.testbed.folder", lambda: tmp_path / "weights")
+    assert "missing from this installation" in run("testbed", "card", status=2)
+
+
+def test_study_takes_sources_one_after_another(
+    checkpoint: Path, dictionaries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+
+    def stop(**given: list[str]) -> None:
+        seen.append(given["dictionaries"])
+        raise InputError("enough")
+
+    monkeypatch.setattr("tl_ext.study.session.open_session", stop)
+    run("study", "--model", checkpoint, "--dictionaries", "a", "b", "-d", "c", status=2)
+    assert [sorted(one) for one in seen] == [["a", "b", "c"]]
+
+
 def test_steering_with_a_latent(checkpoint: Path, dictionaries: Path, tmp_path: Path) -> None:
     background = tmp_path / "background.txt"
     background.write_text("I am so happy.\nHe says he is tired today.\n" * 10)
@@ -75,6 +114,76 @@ def test_steering_with_a_latent(checkpoint: Path, dictionaries: Path, tmp_path: 
     )
     table = pd.read_csv(csv, keep_default_na=False)
     assert table.groupby("strength").size().to_dict() == {0.0: 4, 1.0: 4, 3.0: 4}
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (("--latent", "blocks.1.hook_resid_pre:3", "--unit", "usual norm"), {0.0, 1.0, 2.0}),
+        (("--toward", "happy", "--away", "sad", *POINT), {0.0, 1.0, 2.0}),
+        (("--toward", "happy", "--away", "sad", *POINT, "--unit", "usual norm"), {0.0, 1.0, 2.0}),
+        (("--latent", "blocks.1.hook_resid_pre:3,4", "--clamp", 5), {"none", "clamp to 5"}),
+        (("--latent", "blocks.1.hook_resid_pre:3,4", "--ablate"), {"none", "ablate"}),
+    ],
+)
+def test_every_kind_of_edit(
+    checkpoint: Path,
+    dictionaries: Path,
+    tmp_path: Path,
+    edit: tuple[object, ...],
+    told: set[object],
+) -> None:
+    background, csv = tmp_path / "background.txt", tmp_path / "steered.csv"
+    background.write_text("I am so happy.\nHe says he is tired today.\n" * 10)
+    run(
+        *("steer", "I am", *edit, "--model", checkpoint, "-d", dictionaries, "--quiet"),
+        *("--background", background, "--top-k", 20, "--batch-size", 2, "--samples", 2),
+        *("--max-new-tokens", 4, "--csv", csv),
+    )
+    table = pd.read_csv(csv, keep_default_na=False)
+    assert set(table.iloc[:, 0]) == told
+    assert len(table) == 2 * len(told)
+
+
+def test_a_difference_of_means_needs_no_dictionaries(checkpoint: Path) -> None:
+    arguments = ("--toward", "happy", "--away", "sad", *POINT, "--max-new-tokens", 2, "--quiet")
+    assert "norm of the difference of means" in run("steer", "I", *arguments, "--model", checkpoint)
+
+
+def test_cheap_things_are_checked_before_the_model_is_loaded(
+    dictionaries: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded(*given: object, **more: object) -> None:
+        raise AssertionError("The model was loaded.")
+
+    monkeypatch.setattr("tl_ext.study.session.load_dictionaries", loaded)
+    monkeypatch.setattr("tl_ext.models.loading.load_model", loaded)
+    latent = ("--latent", "blocks.0.hook_resid_pre:1")
+    means = ("--toward", "happy", "--away", "sad")
+    for arguments, told in (
+        (("steer", "I", *latent, "--positions", "al"), "generated"),
+        (("steer", "I", *latent, "--strength", "1;2"), "numbers"),
+        (("steer", "I", *latent, "--strength", "nan"), "numbers"),
+        (("steer", "I", *latent, "--clamp", "1", "--ablate"), "give one"),
+        (("steer", "I", *latent, "--clamp", "inf"), "finite"),
+        (("steer", "I", *latent, "--ablate", "--strength", "1"), "what is added"),
+        (("steer", "I", "--latent", "a:1,2"), "one latent is added"),
+        (("steer", "I"), "What steers?"),
+        (("steer", "I", "--clamp", "1"), "What steers?"),
+        (("steer", "I", *means), "all three"),
+        (("steer", "I", *means, *POINT, *latent), "without a latent"),
+        (("steer", "I", *means, *POINT, "--unit", "largest"), "a latent's"),
+        (("steer", "I", "--toward", "hapy", "--away", "sad", *POINT), "hapy"),
+        (("steer", "I", *latent, "-d", dictionaries, dictionaries), "repeat -d"),
+        (("similarity", "a:1", "saelens://b"), "repeat -d"),
+        (("similarity", "a:1", "--figure", "a.svg"), ".png or .html"),
+        (("features", "happy", "-d", dictionaries, dictionaries), "repeat -d"),
+        (("features", "--text", "I", "--word", "I", "saelens://b"), "repeat -d"),
+        (("features", "happy", "--over-tokens", "men"), "mean"),
+        (("features", "happy", "--text", "I am.", "--word", "am"), "or at a text"),
+    ):
+        output = run(*arguments, status=2)
+        assert told in output.replace("\n", " "), output
 
 
 def test_probabilities_of_tokens(checkpoint: Path) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import types
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from tl_ext import fixes
+from tl_ext.cli import app
 from tl_ext.cli import fixes as fixes_command
 from tl_ext.cli import plugins as plugins_command
 
@@ -63,6 +66,36 @@ def test_fixes_probe_and_check() -> None:
     assert done.exit_code == 0
     states = [word for word in done.output.split() if word in ("PRESENT", "ABSENT", "right")]
     assert states == ["PRESENT", "ABSENT", "PRESENT", "right"]
+
+
+def test_fixes_status() -> None:
+    done = runner.invoke(fixes_command.app, ["status"])
+    assert done.exit_code == 0 and SLUG in done.output
+    (one,) = json.loads(runner.invoke(fixes_command.app, ["status", SLUG, "--json"]).output)
+    assert (one["slug"], one["applied"]) == (SLUG, 0)
+
+
+def test_a_script_runs_with_fixes_and_its_own_arguments(tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("from tl_ext import fixes\n")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\nfrom beside import fixes\n"
+        "assert __name__ == '__main__'\n"
+        f"print(sys.argv[1:], fixes.status({SLUG!r})[0].applied)\n"
+    )
+    before = list(sys.argv), list(sys.path)
+    done = runner.invoke(fixes_command.app, ["run", SLUG, "--", str(script), "--epochs", "--", "3"])
+    assert done.exit_code == 0, done.output
+    assert "['--epochs', '--', '3'] 1" in done.output and f"applied {SLUG}" in done.output
+    assert (sys.argv, sys.path) == before
+    assert fixes.status(SLUG)[0].applied == 0
+
+
+def test_a_run_without_a_script_says_what_is_expected(tmp_path: Path) -> None:
+    for arguments in ([SLUG], [SLUG, "--"], [SLUG, "--", str(tmp_path / "missing.py")]):
+        done = runner.invoke(app, ["fixes", "run", *arguments])
+        assert done.exit_code == 2
+        assert "-- SCRIPT [ARGS] is expected" in done.output.replace("\n", " ")
 
 
 def test_an_unknown_slug_names_the_nearest() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,37 @@ if TYPE_CHECKING:
     from tl_ext.concepts.concept import Concept
     from tl_ext.dictionaries.dictionary import Dictionaries
     from tl_ext.report.marks import Mark
+
+
+def refuse_sources(words: Sequence[str], dictionaries: Sequence[str] | None) -> None:
+    """Tell of a second source after one `-d`, which would otherwise be read as something else.
+
+    Raises:
+        InputError: A word is written like a source, or after `-d` is a folder.
+    """
+    for word in words:
+        scheme = re.fullmatch(r"([a-z][a-z0-9+.-]*)://\S*", word)
+        source = scheme is not None and scheme[1] not in ("http", "https")
+        if source or (dictionaries and Path(word).expanduser().is_dir()):
+            raise InputError(
+                f"{word!r} looks like a source of dictionaries: repeat -d for each source, "
+                f"-d {dictionaries[-1] if dictionaries else 'SOURCE'} -d {word}."
+            )
+
+
+def latents_named(given: str) -> tuple[str, list[int]]:
+    """A dictionary's id and latents, from `DICTIONARY:LATENT[,LATENT...]`.
+
+    Raises:
+        InputError: It is written otherwise.
+    """
+    match = re.fullmatch(r"(\S+):(\d+(?:,\d+)*)", given.strip())
+    if match is None:
+        raise InputError(
+            f"{given!r} names no latents; DICTIONARY:LATENT[,LATENT...] is expected, such as "
+            "blocks.3.hook_resid_pre:17; latents are numbers."
+        )
+    return match[1], [int(one) for one in match[2].split(",")]
 
 
 def open_both(
@@ -75,24 +107,37 @@ def concepts_named(
 
 
 def show(table: pd.DataFrame, *, formats: dict[str, str] | None = None) -> None:
-    """Print a table."""
+    """Print a table: what is undefined is left empty, and ids are copied from here, so they stay whole
+    even where the terminal is narrower; only text with spaces is wrapped.
+    """
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
+    cells = {
+        str(column): [_cell(value, (formats or {}).get(column, ".3f")) for value in table[column]]
+        for column in table.columns
+    }
     shown = Table()
-    for column in table.columns:
+    for column, texts in cells.items():
         numeric = table[column].dtype.kind in "if"
-        shown.add_column(str(column), justify="right" if numeric else "left", overflow="fold")
-    for row in table.itertuples(index=False):
-        shown.add_row(
-            *(
-                format(value, (formats or {}).get(column, ".3f"))
-                if isinstance(value, float)
-                else str(value)
-                for column, value in zip(table.columns, row, strict=True)
-            )
+        prose = not numeric and any(" " in text for text in texts)
+        shown.add_column(
+            column, justify="right" if numeric else "left", no_wrap=not prose, overflow="fold"
         )
-    Console(markup=False).print(shown)
+    for row in zip(*cells.values(), strict=True):
+        shown.add_row(*row)
+    console = Console(markup=False)
+    wide = console.options.update(width=100_000)
+    least = Measurement.get(console, wide, shown).minimum
+    console.width = max(console.width, least)
+    console.print(shown)
+
+
+def _cell(value: object, spec: str) -> str:
+    if value is None or value != value:
+        return ""
+    return format(value, spec) if isinstance(value, float) else str(value)
 
 
 def write(table: pd.DataFrame, csv: Path | None, mark: Mark | None, figure: Path | None) -> None:

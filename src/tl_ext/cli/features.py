@@ -25,8 +25,8 @@ def features(
     layer: options.Layer = None,
     top: options.Top = 3,
     over_tokens: Annotated[
-        str, typer.Option(help="How the tokens of a word are joined: sum, mean, max.")
-    ] = "sum",
+        options.OverTokens, typer.Option(help="How the tokens of a word are joined.")
+    ] = options.OverTokens.sum,
     csv: options.Csv = None,
     figure: options.Figure = None,
     device: options.Device = None,
@@ -44,13 +44,23 @@ def features(
     if (text is None) != (word is None):
         raise InputError("--text and --word belong together: give both, or neither.")
     if text is not None and word is not None:
+        chosen.refuse_sources(names or (), dictionaries)
+        if names:
+            raise InputError(
+                f"Concepts ({', '.join(names)}) and --text were given: look at concepts or at a text."
+            )
         said = [Concept(word, "-", (Example(text, word),))]
     else:
-        said = chosen.concepts_named(names, concepts, options.split(languages))
+        try:
+            said = chosen.concepts_named(names, concepts, options.split(languages))
+        except InputError:
+            # Only now: a concept may be called as a folder is.
+            chosen.refuse_sources(names or (), dictionaries)
+            raise
     hooked, loaded = chosen.open_both(
         model, dictionaries, layer=layer, device=device, trust_remote_code=trust_remote_code
     )
-    found = concept_activations(hooked, loaded, said, over_tokens=over_tokens, progress=True)  # type: ignore[arg-type]
+    found = concept_activations(hooked, loaded, said, over_tokens=over_tokens.value, progress=True)
     columns = ["dictionary", "concept", "language", "latent", "activation", "share"]
     best = found.top(top)
     chosen.show(best[[*columns, *(["page"] if "page" in best else [])]], formats={"share": ".0%"})

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 app = typer.Typer(
-    help="Upstream bugs: list them, probe for them, check their fixes.", no_args_is_help=True
+    help="Upstream bugs: list them, probe for them, check their fixes, run a script with them.",
+    no_args_is_help=True,
 )
 
 Slugs = Annotated[
@@ -104,6 +107,71 @@ def check(slugs: Slugs = None) -> None:
     _show(table)
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def status(slugs: Slugs = None, as_json: AsJson = False) -> None:
+    """Say what each fix wraps in this process, and which of its targets this release lacks.
+
+    A process starts with no fix in effect; inside a program, ask tl_ext.fixes.status().
+    """
+    from dataclasses import asdict
+
+    from tl_ext import fixes
+
+    found = fixes.status(*_chosen(slugs, list(fixes.specs())))
+    if as_json:
+        _write_json([asdict(one) for one in found])
+        return
+    table = _table("slug", "applied", "wraps", "absent", "stray")
+    for one in found:
+        lists = ("\n".join(names) for names in (one.targets, one.absent, one.stray))
+        table.add_row(one.slug, str(one.applied), *lists)
+    _show(table)
+
+
+class _BeforeScript(TyperCommand):
+    """A command line in two halves: its own before `--`, a script's after it, left as it is."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep the script's half in `ctx.obj`."""
+        cut = args.index("--") if "--" in args else len(args)
+        ctx.obj = args[cut + 1 :]
+        return super().parse_args(ctx, args[:cut])
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Show both halves."""
+        return ["SLUG...", "--", "SCRIPT", "[ARGS]..."]
+
+
+@app.command(cls=_BeforeScript)
+def run(
+    ctx: typer.Context,
+    slugs: Annotated[list[str], typer.Argument(metavar="SLUG...", help="Which fixes.")],
+) -> None:
+    """Run a Python script with fixes in effect, its own arguments after it.
+
+    Example: tl-ext fixes run registered-adapters-ignored-by-boot -- train.py --epochs 3
+    """
+    import runpy
+    import sys
+
+    from tl_ext import fixes
+    from tl_ext.errors import InputError
+
+    words: list[str] = ctx.obj
+    if not words or not Path(words[0]).is_file():
+        given = f"there is no file {words[0]}" if words else "no script was named"
+        raise InputError(f"{given[0].upper()}{given[1:]}: SLUG... -- SCRIPT [ARGS] is expected.")
+    argv, path = sys.argv, list(sys.path)
+    with fixes.applied(*_chosen(slugs, list(fixes.specs()))) as applied:
+        typer.echo(f"tl-ext: applied {', '.join(one.slug for one in applied)}", err=True)
+        # As `python SCRIPT` has them.
+        sys.argv, sys.path[:] = words, [str(Path(words[0]).resolve().parent), *path]
+        try:
+            runpy.run_path(words[0], run_name="__main__")
+        finally:
+            sys.argv, sys.path[:] = argv, path
 
 
 def _chosen(slugs: list[str] | None, known: list[str]) -> list[str]:

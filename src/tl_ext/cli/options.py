@@ -2,10 +2,45 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from tl_ext.errors import InputError
+
+
+class OverTokens(StrEnum):
+    """How the tokens of a word are joined."""
+
+    sum = "sum"
+    mean = "mean"
+    max = "max"
+
+
+class Positions(StrEnum):
+    """Which tokens are steered."""
+
+    all = "all"
+    prompt = "prompt"
+    generated = "generated"
+    everything = "everything"
+
+
+class Unit(StrEnum):
+    """What strength 1 is."""
+
+    largest = "largest"
+    usual_norm = "usual norm"
+
+
+def _figure(path: Path | None) -> Path | None:
+    """A figure's name, told to be wrong before anything is computed."""
+    if path is not None and path.suffix.lower() not in (".png", ".html"):
+        raise InputError(f"--figure {path}: a name ending in .png or .html is expected.")
+    return path
+
 
 Model = Annotated[
     str, typer.Option(help="A hub name, a folder, or 'testbed' for the shipped model.")
@@ -15,8 +50,8 @@ Sources = Annotated[
     typer.Option(
         "--dictionaries",
         "-d",
-        help="saelens://RELEASE, a folder SAELens saved, testbed://, or a plugin's scheme; once for "
-        "each source. The shipped model brings its own.",
+        help="saelens://RELEASE, a folder SAELens saved, testbed://, or a plugin's scheme; repeat -d "
+        "for each source. The shipped model brings its own.",
     ),
 ]
 ConceptFile = Annotated[
@@ -39,7 +74,11 @@ Trust = Annotated[
     typer.Option("--trust-remote-code", help="Run code that comes with the checkpoint."),
 ]
 Csv = Annotated[Path | None, typer.Option(help="Write the table to this file.")]
-Figure = Annotated[Path | None, typer.Option(help="Write the figure to this .png or .html file.")]
+Figure = Annotated[
+    Path | None,
+    typer.Option(help="Write the figure to this .png or .html file.", callback=_figure),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 
 
 def split(listed: str | None) -> tuple[str, ...] | None:

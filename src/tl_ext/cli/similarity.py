@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,7 +20,13 @@ def similarity(
     ],
     model: options.Model = "testbed",
     dictionaries: options.Sources = None,
-    background: options.Background = None,
+    background: Annotated[
+        Path | None,
+        typer.Option(
+            help="Background text, one text a line, to compare activations on; without it only "
+            "directions are compared."
+        ),
+    ] = None,
     csv: options.Csv = None,
     figure: options.Figure = None,
     device: options.Device = None,
@@ -30,31 +37,26 @@ def similarity(
     Directions at hook_z are compared in the residual stream, through W_O.
     """
     from tl_ext.cli import chosen
-    from tl_ext.errors import InputError
     from tl_ext.study.calls import feature_similarity
+    from tl_ext.study.session import background_texts
 
+    chosen.refuse_sources(latents, dictionaries)
     compared: dict[str, list[int]] = {}
     for given in latents:
-        id, _, listed = given.rpartition(":")
-        try:
-            compared.setdefault(id, []).extend(int(one) for one in listed.split(","))
-        except ValueError:
-            id = ""
-        if not id:
-            raise InputError(
-                f"{given!r} names no latents; DICTIONARY:LATENT[,LATENT...] is expected."
-            )
+        id, which = chosen.latents_named(given)
+        compared.setdefault(id, []).extend(which)
     hooked, loaded = chosen.open_both(
         model, dictionaries, device=device, trust_remote_code=trust_remote_code
     )
-    texts = []
-    if background is not None:
-        if not background.is_file():
-            raise InputError(f"There is no background file {background}.")
-        texts = [
-            line for line in background.read_text(encoding="utf-8").splitlines() if line.strip()
-        ]
+    texts = () if background is None else background_texts(background, hooked)[0]
     found = feature_similarity(hooked, loaded, compared, texts)
     table = found.table
-    chosen.show(table[["dictionary_a", "latent_a", "dictionary_b", "latent_b", *found.matrices]])
+    shown = table[list(found.matrices)]
+    for place, one in enumerate("ab"):
+        named = [
+            f"{id}:{latent}"
+            for id, latent in zip(table[f"dictionary_{one}"], table[f"latent_{one}"], strict=True)
+        ]
+        shown.insert(place, one, named)
+    chosen.show(shown)
     chosen.write(table, csv, found.figure(), figure)

@@ -1,40 +1,86 @@
-"""`tl-ext steer`: continue prompts with a latent's direction added."""
+"""`tl-ext steer`: continue prompts while an edit acts, beside the model as it is."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tl_ext.cli import options
+from tl_ext.errors import InputError
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+    from tl_ext.concepts.concept import Example
+    from tl_ext.dictionaries.dictionary import Dictionary
+    from tl_ext.interventions.edits import Edit
+    from tl_ext.steering.vectors import SteeringVector
 
 
 def steer(
     prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="What to continue.")],
     latent: Annotated[
-        str,
-        typer.Option(help="DICTIONARY:LATENT, such as blocks.3.hook_resid_pre:17."),
-    ],
-    strength: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Strengths, comma-separated, in multiples of the latent's largest activation on "
-            "background text."
+            help="DICTIONARY:LATENT, such as blocks.3.hook_resid_pre:17: add its direction, or with "
+            "--clamp or --ablate set it (then several: 17,42)."
         ),
-    ] = "1,2",
+    ] = None,
+    clamp: Annotated[
+        float | None, typer.Option(help="Hold the latents at this activation instead of adding.")
+    ] = None,
+    ablate: Annotated[
+        bool, typer.Option("--ablate", help="Set the latents to zero instead of adding.")
+    ] = False,
+    toward: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONCEPT",
+            help="Instead of a latent: add the mean activation of this concept's words less that of "
+            "--away, at --hook-point.",
+        ),
+    ] = None,
+    away: Annotated[
+        str | None, typer.Option(metavar="CONCEPT", help="The concept to push away from.")
+    ] = None,
+    hook_point: Annotated[
+        str | None, typer.Option(help="Where --toward acts, such as blocks.3.hook_resid_pre.")
+    ] = None,
+    concepts: options.ConceptFile = None,
+    languages: options.Languages = None,
+    strength: Annotated[
+        str | None, typer.Option(help="Strengths, comma-separated, in units; 1,2 unless told.")
+    ] = None,
+    unit: Annotated[
+        options.Unit | None,
+        typer.Option(
+            help="What strength 1 is: the latent's largest activation on background text (the "
+            "default), or the usual norm of the hook point. For --toward the difference itself unless "
+            "told."
+        ),
+    ] = None,
     positions: Annotated[
-        str, typer.Option(help="Which tokens are steered: all, prompt or generated.")
-    ] = "all",
+        options.Positions, typer.Option(help="Which tokens are steered.")
+    ] = options.Positions.all,
     samples: Annotated[int, typer.Option(help="Continuations of each prompt.", min=1)] = 3,
     max_new_tokens: Annotated[int, typer.Option(help="Tokens of a continuation.", min=1)] = 16,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.", min=0)] = 1.0,
+    top_k: Annotated[
+        int | None, typer.Option(help="Sample from this many likeliest tokens.", min=1)
+    ] = None,
     model: options.Model = "testbed",
     dictionaries: options.Sources = None,
     background: options.Background = None,
     seed: options.Seed = 0,
+    batch_size: options.BatchSize = 32,
     csv: options.Csv = None,
     device: options.Device = None,
     trust_remote_code: options.Trust = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Continue prompts unsteered and steered, side by side with the same noise.
 
@@ -43,49 +89,161 @@ def steer(
     import pandas as pd
 
     from tl_ext.cli import chosen
-    from tl_ext.dictionaries.reading import background_statistics
-    from tl_ext.errors import InputError
+    from tl_ext.interventions.edits import Ablate, Clamp
+    from tl_ext.models.loading import load_model
     from tl_ext.steering.generation import steer as continue_prompts
-    from tl_ext.steering.vectors import latent_vector
     from tl_ext.study.session import background_texts
 
-    id, _, number = latent.rpartition(":")
-    try:
-        index, strengths = int(number), [float(one) for one in strength.split(",")]
-    except ValueError:
-        raise InputError(
-            f"--latent {latent!r} --strength {strength!r}: DICTIONARY:LATENT and numbers are expected."
-        ) from None
-    hooked, loaded = chosen.open_both(
-        model, dictionaries, device=device, trust_remote_code=trust_remote_code
-    )
-    dictionary = loaded[id]
-    texts, _ = background_texts(background, hooked, seed=seed, progress=True)
-    statistics = background_statistics(
-        hooked, {id: dictionary}, texts, max_tokens=int(hooked.cfg.n_ctx), progress="background"
-    )[id]
-    vector = latent_vector(dictionary, index, statistics)
+    chosen.refuse_sources(prompts, dictionaries)
+    sets = clamp is not None or ablate
+    _one_kind(latent, clamp, ablate, (toward, away, hook_point))
+    _no_unit_for(sets, toward, strength, unit)
+    strengths = _numbers(strength or "1,2")
+    id, which = chosen.latents_named(latent) if latent else ("", [])
+    if len(which) > 1 and not sets:
+        raise InputError(f"--latent {latent}: one latent is added; --clamp and --ablate take more.")
+    pair = [_examples(name, concepts, options.split(languages)) for name in (toward, away) if name]
+    if latent or dictionaries:
+        hooked, loaded = chosen.open_both(
+            model, dictionaries, device=device, trust_remote_code=trust_remote_code
+        )
+    else:
+        hooked = load_model(model, device=device, trust_remote_code=trust_remote_code)
+
+    def texts() -> Sequence[str]:
+        return background_texts(background, hooked, seed=seed, progress=not quiet)[0]
+
+    edits: dict[float | str, Edit | tuple[()]]
+    if clamp is not None:
+        edits = {"none": (), f"clamp to {clamp:g}": Clamp(loaded[id], which, clamp)}
+    elif ablate:
+        edits = {"none": (), "ablate": Ablate(loaded[id], which)}
+    else:
+        if latent:
+            vector = _of_latent(hooked, loaded[id], which[0], unit, texts(), batch_size, quiet)
+        else:
+            assert hook_point is not None
+            name = f"{toward} - {away}"
+            vector = _of_means(hooked, hook_point, pair, name, unit, texts, batch_size)
+        typer.echo(f"Strength 1 is {vector.unit:.4g}, the {vector.unit_name}.", err=True)
+        edits = {0.0: ()}
+        edits.update((one, vector.at(one)) for one in strengths if one)
     parts = []
-    for one in (0.0, *strengths):
+    for told, edit in edits.items():
         written = continue_prompts(
             hooked,
             prompts,
-            () if one == 0 else vector.at(one),
+            edit,
             max_new_tokens=max_new_tokens,
             samples=samples if temperature else 1,
             temperature=temperature,
+            top_k=top_k,
             seed=seed,
-            positions=positions,  # type: ignore[arg-type]
+            positions=positions.value,
+            batch_size=batch_size,
+            progress=None if quiet else f"{'edit' if sets else 'strength'} {told}",
         )
-        parts.append(
-            pd.DataFrame(
-                {
-                    "strength": one,
-                    "prompt": [prompts[int(row)] for row in written.prompt],
-                    "continuation": written.texts,
-                }
-            )
-        )
+        columns = {
+            "edit" if sets else "strength": told,
+            "prompt": [prompts[int(row)] for row in written.prompt],
+            "continuation": written.texts,
+        }
+        parts.append(pd.DataFrame(columns))
     table = pd.concat(parts, ignore_index=True)
     chosen.show(table, formats={"strength": "g"})
     chosen.write(table, csv, None, None)
+
+
+def _one_kind(
+    latent: str | None, clamp: float | None, ablate: bool, means: tuple[str | None, ...]
+) -> None:
+    """Exactly one edit is asked for, and whole."""
+    if clamp is not None and ablate:
+        raise InputError("--clamp and --ablate are two edits of a latent: give one.")
+    if clamp is not None and not math.isfinite(clamp):
+        raise InputError(f"--clamp {clamp}: a finite activation is expected.")
+    if any(means) and (latent or clamp is not None or ablate):
+        raise InputError(
+            "--toward, --away and --hook-point make a vector without a latent: give them, or "
+            "--latent with --clamp or --ablate where wanted."
+        )
+    if any(means) and not all(means):
+        raise InputError("--toward, --away and --hook-point belong together: give all three.")
+    if not any(means) and not latent:
+        raise InputError(
+            "What steers? Give --latent DICTIONARY:LATENT, or --toward, --away and --hook-point."
+        )
+
+
+def _no_unit_for(
+    sets: bool, toward: str | None, strength: str | None, unit: options.Unit | None
+) -> None:
+    """Units and strengths are of what is added; a largest activation is a latent's."""
+    if sets and (strength or unit):
+        raise InputError("--strength and --unit are of what is added; --clamp and --ablate set.")
+    if toward and unit is options.Unit.largest:
+        raise InputError(
+            "--unit largest is a latent's; a difference of means has its own length, or 'usual norm'."
+        )
+
+
+def _numbers(listed: str) -> list[float]:
+    try:
+        numbers = [float(one) for one in listed.split(",")]
+    except ValueError:
+        numbers = [math.nan]
+    if not all(map(math.isfinite, numbers)):
+        raise InputError(f"--strength {listed!r}: numbers, comma-separated, are expected.")
+    return numbers
+
+
+def _examples(name: str, file: Path | None, languages: tuple[str, ...] | None) -> list[Example]:
+    """A concept's texts in all its languages."""
+    from tl_ext.cli import chosen
+
+    found = chosen.concepts_named([name], file, languages)
+    if not found:
+        raise InputError(f"{name!r} is not said in {', '.join(languages or ())}.")
+    return [example for one in found for example in one.examples]
+
+
+def _of_latent(
+    model: TransformerBridge,
+    dictionary: Dictionary,
+    latent: int,
+    unit: options.Unit | None,
+    texts: Sequence[str],
+    batch_size: int,
+    quiet: bool,
+) -> SteeringVector:
+    from tl_ext.dictionaries.reading import background_statistics
+    from tl_ext.steering.vectors import latent_vector
+
+    statistics = background_statistics(
+        model,
+        {dictionary.id: dictionary},
+        texts,
+        batch_size=batch_size,
+        max_tokens=int(model.cfg.n_ctx),
+        progress=None if quiet else "background",
+    )[dictionary.id]
+    known = unit or options.Unit.largest
+    return latent_vector(dictionary, latent, statistics, unit=known.value)
+
+
+def _of_means(
+    model: TransformerBridge,
+    hook_point: str,
+    pair: Sequence[Sequence[Example]],
+    name: str,
+    unit: options.Unit | None,
+    texts: Callable[[], Sequence[str]],
+    batch_size: int,
+) -> SteeringVector:
+    from tl_ext.steering.vectors import USUAL_NORM, diff_of_means, hook_point_norm
+
+    vector = diff_of_means(model, hook_point, *pair, name=name, batch_size=batch_size)
+    if unit is None:
+        return vector
+    norm = hook_point_norm(model, hook_point, texts(), batch_size=batch_size)
+    return vector.in_unit(norm, USUAL_NORM)

@@ -17,9 +17,16 @@ app = typer.Typer(
 @app.command()
 def card() -> None:
     """Print the model's card."""
+    from tl_ext.errors import InputError
     from tl_ext.testbed import folder
 
-    typer.echo((folder() / "CARD.md").read_text(encoding="utf-8"))
+    path = folder() / "CARD.md"
+    if not path.is_file():
+        raise InputError(
+            f"The shipped model is missing from this installation: there is no {path}. Install tl-ext "
+            "anew, or build the model: tl-ext testbed build --help."
+        )
+    typer.echo(path.read_text(encoding="utf-8"))
 
 
 @app.command()
