@@ -28,7 +28,7 @@ def sample_background(
     max_tokens: int = 48,
     temperature: float = 1.0,
     top_p: float = 0.95,
-    batch_size: int = 128,
+    batch_size: int = 256,
     progress: bool = False,
 ) -> list[str]:
     """Sample texts from a model, each from the end-of-text token on.
@@ -76,7 +76,7 @@ def sample_background(
     texts: list[str] = []
     with tqdm(total=count, desc="background text", unit="text", disable=not progress) as bar:
         while len(texts) < count:
-            ids = _sample_rows(
+            rows = _sample_rows(
                 hf_model,
                 torch.full((batch_size, 1), begin, device=device),
                 generator,
@@ -85,7 +85,7 @@ def sample_background(
                 top_p=top_p,
                 end=tokenizer.eos_token_id,
             )
-            drawn = [tokenizer.decode(_until(row, tokenizer.eos_token_id)) for row in ids.tolist()]
+            drawn = [tokenizer.decode(row) for row in rows]
             fresh = [text for text in drawn if text.strip()][: count - len(texts)]
             texts += fresh
             bar.update(len(fresh))
@@ -102,21 +102,28 @@ def _sample_rows(
     temperature: float,
     top_p: float,
     end: int | None,
-) -> Int[Tensor, "row token"]:
-    """Continue every row by as many tokens, or until all rows have ended; with the KV cache."""
-    ids, cache, drawn = begin, None, []
-    ended = torch.zeros(len(begin), dtype=torch.bool, device=begin.device)
+) -> list[list[int]]:
+    """Continue every row up to its end token or by so many tokens; with the KV cache.
+
+    Most rows end early, so those that have are taken out of the batch and of the cache.
+    """
+    rows: list[list[int]] = [[] for _ in begin]
+    going = torch.arange(len(begin), device=begin.device)
+    ids, cache = begin, None
     for _ in range(max_tokens):
         output = model(ids, past_key_values=cache, use_cache=True)
         cache = output.past_key_values
         probabilities = (output.logits[:, -1].float() / temperature).softmax(dim=-1)
         ids = torch.multinomial(_nucleus(probabilities, top_p), 1, generator=generator)
-        drawn.append(ids)
-        if end is not None:
-            ended |= ids[:, 0] == end
-            if ended.all():
-                break
-    return torch.cat(drawn, dim=1)
+        goes_on = torch.ones_like(ids[:, 0], dtype=torch.bool) if end is None else ids[:, 0] != end
+        if not goes_on.all():
+            going, ids = going[goes_on], ids[goes_on]
+            cache.batch_select_indices(goes_on.nonzero()[:, 0])
+        if not len(going):
+            break
+        for row, token in zip(going.tolist(), ids[:, 0].tolist(), strict=True):
+            rows[row].append(token)
+    return rows
 
 
 def _nucleus(probabilities: Float[Tensor, "row token"], top_p: float) -> Float[Tensor, "row token"]:
@@ -124,8 +131,3 @@ def _nucleus(probabilities: Float[Tensor, "row token"], top_p: float) -> Float[T
     ordered, order = probabilities.sort(dim=-1, descending=True)
     before = ordered.cumsum(dim=-1) - ordered
     return torch.zeros_like(probabilities).scatter(-1, order, ordered * (before < top_p))
-
-
-def _until(row: list[int], end: int | None) -> list[int]:
-    """The tokens before the first end-of-text token."""
-    return row[: row.index(end)] if end is not None and end in row else row
