@@ -66,6 +66,7 @@ def tiny() -> BuildSettings:
         dictionaries=DictionaryTraining(
             expansion=2,
             active_latents=4,
+            active_latents_at={},
             captured_tokens=600,
             steps=12,
             tokens_per_step=64,

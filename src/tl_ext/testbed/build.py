@@ -39,7 +39,7 @@ _ACTIVATIONS = ".activations"
 # No pass over the pairs during the model's training has this number, so dictionaries see sentences in
 # company that the model was not trained on.
 _DICTIONARY_PASS = 90_001
-_PACKAGES = ("torch", "transformers", "tokenizers", "transformer-lens", "sae-lens", "tl-ext")
+_PACKAGES = ("torch", "transformers", "tokenizers", "transformer-lens", "sae-lens")
 
 
 @dataclass(frozen=True, slots=True)

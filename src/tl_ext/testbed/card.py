@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from safetensors import safe_open
 from tqdm.auto import tqdm
 
 from tl_ext.activations.store import replacing
@@ -91,7 +92,7 @@ def measure(
             **record["settings"]["shape"],
             "architecture": "GPT-2",
             "vocabulary": len(model.tokenizer),
-            "parameters": sum(p.numel() for p in model.original_model.parameters()),
+            "parameters": stored_numbers(folder / "model.safetensors"),
             "held_out": prediction_report(model, held_out),
             "translation": translation_report(model, split.held_out),
         },
@@ -114,6 +115,13 @@ def missed_aims(quality: Mapping[str, Mapping[str, Any]]) -> list[str]:
                 shown = "undefined" if value is None else f"{value:.3f}"
                 missed.append(f"{id}: {name} is {shown}, expected {way} {aim}")
     return missed
+
+
+def stored_numbers(file: Path) -> int:
+    """How many numbers a safetensors file holds; tied weights are stored, and counted, once."""
+    with safe_open(file, framework="pt") as stored:
+        names = list(stored.keys())
+        return sum(math.prod(stored.get_slice(name).get_shape()) for name in names)
 
 
 def file_hashes(folder: Path) -> dict[str, dict[str, Any]]:

@@ -10,8 +10,8 @@ each latent has its threshold and is read without regard to the others.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,9 @@ class DictionaryTraining:
     Attributes:
         expansion: Latents per dimension of the activation.
         active_latents: Latents active at a token, on average.
+        active_latents_at: The same for hook points that need another number. What the first layer's
+            heads attend to is hardly ever one thing: 32 latents left 13 % of the variance of held-out
+            activations unexplained there, above the aim of 10 %.
         captured_tokens: Tokens whose activations are captured, the same ones for all hook points.
         steps: Updates of the weights.
         tokens_per_step: Activations in an update.
@@ -51,6 +54,9 @@ class DictionaryTraining:
 
     expansion: int = 8
     active_latents: float = 32
+    active_latents_at: Mapping[str, float] = field(
+        default_factory=lambda: {"blocks.0.attn.hook_z": 48}
+    )
     captured_tokens: int = 300_000
     steps: int = 800
     tokens_per_step: int = 1024
@@ -174,7 +180,7 @@ def train_dictionary(
             BatchTopKTrainingSAEConfig(
                 d_in=d_in,
                 d_sae=d_in * training.expansion,
-                k=training.active_latents,
+                k=training.active_latents_at.get(point, training.active_latents),
                 normalize_activations="expected_average_only_in",
                 reshape_activations="hook_z" if point.endswith("hook_z") else "none",
                 metadata=SAEMetadata(
