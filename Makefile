@@ -14,15 +14,19 @@ BIN := .venv/bin
 INSTALL := PYTHON=$(PYTHON) TORCH_INDEX=$(TORCH_INDEX) tools/environment
 # One thread a process: several of them share the machine.
 export OMP_NUM_THREADS ?= 1
+# Threads that wait by spinning take the cores from those that work.
+export OMP_WAIT_POLICY ?= PASSIVE
 export HF_HUB_OFFLINE ?= 1
 
 .PHONY: study test check lint types layers docs wheel test-tl4 smoke-tl4-sae setup pins clean
 
+# A study has the machine to itself.
+study: export OMP_NUM_THREADS := $(shell nproc)
 study: .venv/.ready
 	$(BIN)/tl-ext study --out out/study
 
 test: .venv/.ready
-	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 check: lint types layers docs wheel
 
@@ -46,7 +50,7 @@ wheel: .venv/.ready
 	cd build && env -u PYTHONPATH venv-wheel/bin/python -I ../tests/wheel/smoke.py
 
 test-tl4: .venv-tl4/.ready
-	.venv-tl4/bin/python -m pytest -n $(JOBS) -m "not saelens" $(PYTEST_ARGS)
+	.venv-tl4/bin/python -m pytest -n $(JOBS) --dist loadfile -m "not saelens" $(PYTEST_ARGS)
 
 # SAELens beside TransformerLens 4: installed without its own pins, says whether it imports.
 smoke-tl4-sae: .venv-tl4-sae/.ready

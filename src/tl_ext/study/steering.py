@@ -259,6 +259,7 @@ def _vectors(session: Session, readings: Readings, notes: list[str]) -> list[Tri
     # Where inputs are normalised one by one, a latent's activation has no fixed length.
     scaled = dictionary.normalisation in ("constant_norm_rescale", "layer_norm")
     found: list[Tried] = []
+    judged: Tried | None = None
     said = plan.in_language(plan.languages[0])[:2]
     for concept in said:
         latent = strongest_latent(readings, plan, concept)
@@ -276,6 +277,8 @@ def _vectors(session: Session, readings: Readings, notes: list[str]) -> list[Tri
             name=name,
         )
         found.append(Tried(name, OTHER, vector, 1.0))
+        if concept is said[0]:
+            judged = found[0]
     name, positive, negative = _means(session, said)
     if negative:
         means = diff_of_means(
@@ -284,9 +287,8 @@ def _vectors(session: Session, readings: Readings, notes: list[str]) -> list[Tri
         if found:
             means = means.in_unit(found[0].vector.unit, found[0].vector.unit_name)
         found.append(Tried(name, OTHER, means, 1.0))
-    # The first concept's own latent is judged; where it has none, the difference of means is.
-    mine = [one for one in found if one.name.startswith(f"{said[0].label[:-1]}, #")]
-    judged = (mine or [one for one in found if one.name == name] or [None])[0]
+        # Where the first concept has no latent of its own, the difference of means is judged.
+        judged = judged or found[-1]
     if judged is None:
         notes.append("Nothing is steered: there is neither a latent nor a difference of means.")
         return []

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NAME = "dictionary_quality"
 REMARKS = 2  # on the page
-TEXTS = 200  # enough for two digits of FVU; five forward passes a batch and dictionary
+TEXTS = 96  # about a thousand tokens, five forward passes for each dictionary
 
 
 def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
