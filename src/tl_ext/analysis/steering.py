@@ -47,7 +47,8 @@ def verdicts(table: pd.DataFrame) -> list[str]:
     """What the numbers allow to be said of the judged vector, a sentence for each language.
 
     It is said to raise the words only where its interval lies above 0, no random direction of its
-    length does as much, and its reverse does not raise them too.
+    length does as much, and its reverse does not raise them too. What other vectors did stands beside
+    it: where the opposite concept's latent raises the same words, the push is not about the concept.
 
     Args:
         table: What `summarise` returned.
@@ -57,12 +58,17 @@ def verdicts(table: pd.DataFrame) -> list[str]:
         by_role = rows.drop_duplicates("role").set_index("role").to_dict("index")
         main, back = by_role[JUDGED_ROLE], by_role[REVERSED]
         count = int((rows["role"] == RANDOM).sum())
+        others = ", ".join(
+            f"{name} {change:+.2f}"
+            for name, change in rows.loc[rows["role"] == OTHER, ["vector", "change"]].to_numpy()
+        )
         works = main["low"] > 0 and main["random_as_high"] == 0 and back["change"] <= 0
         said.append(
             f"In {language!r}, {main['vector']} at strength {JUDGED:g} "
             + ("raises" if works else "is not shown to raise")
             + f" {main['words']}: {main['change']:+.2f} nats (95 % over {main['prompts']} prompts: "
             f"{main['low']:+.2f} to {main['high']:+.2f}); {main['random_as_high']} of {count} random "
-            f"directions of equal length did as much; reversed: {back['change']:+.2f}."
+            f"directions of equal length did as much; reversed: {back['change']:+.2f}"
+            + (f"; beside it: {others}." if others else ".")
         )
     return said

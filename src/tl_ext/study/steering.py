@@ -362,9 +362,10 @@ def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
     said = dict(zip(table["language"].unique(), verdicts(table), strict=True))
     for language, rows in table.groupby("language", sort=False):
         figures[f"steering-odds-{language}"] = _odds_figure(str(language), rows, said[language])
-    shown = table[table["role"] != RANDOM].drop(columns="words")
+    shown = table[table["role"] != RANDOM].drop(columns=["words", "unit", "role"])
+    digits = dict.fromkeys(("length", "change", "low", "high"), ".2f")
     figures["steering_odds"] = Figure(
-        TableMark(title="Every vector and strength", data=shown, first=len(shown)),
+        TableMark(title="Every vector and strength", data=shown, first=len(shown), formats=digits),
         caption=(
             "`random_as_high`: random directions of the same length with at least this mean change; "
             "empty for a vector of another length."
@@ -416,8 +417,8 @@ def _odds_figure(language: str, rows: pd.DataFrame, verdict: str) -> Figure:
         ),
         may=verdict,
         may_not=(
-            "That a direction steers where its reverse moves the words the same way: then any push "
-            "does. In the vector's own language it may name the very word it was found at. Intervals "
+            "That a direction steers where its reverse, or the other concept's latent, moves the words "
+            "the same way: then any such push does. In the vector's own language it may name the very word it was found at. Intervals "
             "are over prompts, not over other latents, word lists or seeds, and random directions are "
             "a weaker control than other latents would be."
         ),

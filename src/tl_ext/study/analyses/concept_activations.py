@@ -127,7 +127,9 @@ def concept_stems(
     series = []
     for name, language in concepts:
         rows = mine[(mine["concept"] == name) & (mine["language"] == language)]
-        series.append(Series(f"{name} ({language})", rows["latent"], rows["activation"]))
+        # Where there is one series, the title says whose it is.
+        label = f"{name} ({language})" if len(concepts) > 1 else "mean activation"
+        series.append(Series(label, rows["latent"], rows["activation"]))
     return Stems(title=title, series=series, length=dictionary.d_latent, top=top)
 
 

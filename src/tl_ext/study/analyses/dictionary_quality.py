@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 NAME = "dictionary_quality"
 REMARKS = 2  # on the page
+COLUMNS = [
+    *("dictionary", "fvu", "l0", "dead_share", "ce_recovered"),
+    *("ce_clean", "ce_splice", "ce_zero", "n_tokens"),
+]
 TEXTS = 96  # about a thousand tokens, five forward passes for each dictionary
 
 
@@ -72,7 +76,7 @@ def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
             *remarks[:REMARKS],
             f"So for {left} more dictionaries; the CSV file has all remarks.",
         ]
-    shown = content.drop(columns=["tokens", "n_texts", "n_predictions", "remarks"])
+    shown = content[COLUMNS]
     return {
         "quality": Figure(
             TableMark(
