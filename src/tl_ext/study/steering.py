@@ -418,8 +418,8 @@ def _odds_figure(language: str, rows: pd.DataFrame, verdict: str) -> Figure:
         may=verdict,
         may_not=(
             "That a direction steers where its reverse, or the other concept's latent, moves the words "
-            "the same way: then any such push does. In the vector's own language it may name the very word it was found at. Intervals "
-            "are over prompts, not over other latents, word lists or seeds, and random directions are "
-            "a weaker control than other latents would be."
+            "the same way: then any such push does. In the vector's own language it may name the very "
+            "word it was found at. Intervals are over prompts, not over other latents, word lists or "
+            "seeds, and random directions are a weaker control than other latents would be."
         ),
     )
