@@ -66,6 +66,8 @@ def commands() -> list[Any]:
         for block in blocks(page, "bash"):
             for line in block.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True)
+                if "--" in words:  # what follows is for the script that is run
+                    words = words[: words.index("--")]
                 if words[:1] == ["tl-ext"]:
                     found.append(pytest.param(words[1:], id=f"{page.stem}: {' '.join(words[1:])}"))
     return found

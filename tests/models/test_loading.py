@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.tiny import make_tiny_model, tiny_hf_model, tiny_tokenizer
 
+from tl_ext import upstream
 from tl_ext.errors import InputError
 from tl_ext.models.loading import Processing, load_model, processing_of
 from tl_ext.models.tokens import batch
@@ -102,8 +103,6 @@ def test_processing_keeps_log_probabilities_and_is_remembered() -> None:
 def test_processing_of_a_model_loaded_elsewhere_is_read_off_it() -> None:
     from transformer_lens.model_bridge import TransformerBridge
 
-    from tl_ext import upstream
-
     model = TransformerBridge.boot_transformers(
         "tiny", hf_model=tiny_hf_model("gpt2"), tokenizer=upstream.stand_in_tokenizer()
     )
@@ -149,3 +148,11 @@ def test_an_unreadable_checkpoint_and_missing_shipped_weights_say_so(
     monkeypatch.setattr("importlib.resources.files", lambda _: tmp_path)
     with pytest.raises(InputError, match="weights of the testbed are missing"):
         load_model("testbed")
+
+
+def test_a_model_in_memory_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is a GPU upstream believes that batches go there, wherever the weights are."""
+    sources = "transformer_lens.model_bridge.sources.transformers"
+    place = f"{sources}.source" if upstream.transformer_lens_major() > 3 else sources
+    monkeypatch.setattr(f"{place}.get_device", lambda *_: "cuda")
+    assert str(make_tiny_model("gpt2").cfg.device) == "cpu"

@@ -138,3 +138,8 @@ def test_a_batch_is_shown_in_two_lines() -> None:
     assert repr(batch(tiny_model("gpt2"), ["w5 w6 w7", "w8"])) == (
         "<Batch: 2 texts, 4 tokens besides prefixes\n  ids [2, 4], 2 of its cells padding, on cpu>"
     )
+
+
+def test_a_length_that_leaves_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match="max_tokens is -2"):
+        batch(tiny_model("gpt2"), ["w5 w6"], max_tokens=-2)

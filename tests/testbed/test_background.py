@@ -57,3 +57,17 @@ def test_impossible_requests_are_refused(
 ) -> None:
     with pytest.raises(InputError, match="expected"):
         sample_background(model, **options)  # type: ignore[arg-type]
+
+
+def test_a_model_that_writes_nothing_is_given_up() -> None:
+    from tests.tiny import make_tiny_model
+
+    model = make_tiny_model("gpt2")
+    with torch.no_grad():
+        # The end-of-text token is by far the likeliest everywhere.
+        head = model.original_model.get_output_embeddings()
+        head.weight.zero_()
+        head.weight[2] = 1e3 * torch.sign(model.original_model.transformer.ln_f.bias)
+        model.original_model.transformer.ln_f.weight.zero_()
+    with pytest.raises(InputError, match="does not write"):
+        sample_background(model, 2, seed=0, max_tokens=4, batch_size=4)

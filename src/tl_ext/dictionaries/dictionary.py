@@ -23,6 +23,10 @@ read); to length sqrt(d_in); to mean 0 and standard deviation 1. The last two de
 decoding needs its [`Statistics`][tl_ext.dictionaries.dictionary.Statistics]."""
 
 
+LATENTS_AT_ONCE = 2**24
+"""Rows times latents that are held at a time, 64 MiB in float32."""
+
+
 @dataclass(frozen=True, eq=False)
 class Statistics:
     """What takes a reconstruction from the dictionary's own space back to the activation's.

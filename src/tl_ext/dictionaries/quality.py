@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from tl_ext.dictionaries.dictionary import Dictionary
+from tl_ext.dictionaries.dictionary import LATENTS_AT_ONCE, Dictionary
 from tl_ext.errors import DictionaryError, HookPointError, InputError
 from tl_ext.models.hook_points import (
     NOT_EDITABLE,
@@ -41,7 +41,6 @@ FITS_BETTER = 0.5
 WORTH_SAYING = 0.05
 """... and by at least this much."""
 PROBED_ROWS = 512
-LATENTS_AT_ONCE = 2**24
 
 # Which switch of Processing changes what a hook point holds. Source: TransformerLens' weight
 # processing; log-probabilities, attention patterns and MLP activations change under none of them.

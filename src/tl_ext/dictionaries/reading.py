@@ -6,7 +6,7 @@ dictionary that needs context, which gets the whole sequence.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from tl_ext.activations.capture import CapturedBatch, iterate, locate
 from tl_ext.concepts.aggregation import OverTokens, word_rows
 from tl_ext.concepts.concept import Concept, Example
 from tl_ext.concepts.spans import word_spans_many
-from tl_ext.dictionaries.dictionary import Dictionary, by_id
+from tl_ext.dictionaries.dictionary import LATENTS_AT_ONCE, Dictionary, by_id
 from tl_ext.errors import DictionaryError, InputError
 from tl_ext.models.hook_points import row_norms, usual_norm
 
@@ -162,10 +162,11 @@ def background_statistics(
             continue
         tokens += int(cells.sum())
         for id, dictionary in dictionaries.items():
-            latents = encode_cells(dictionary, part, cells).float().cpu()
-            counts[id] += (latents > 0).sum(0)
-            sums[id] += latents.double().sum(0)
-            torch.maximum(largest[id], latents.amax(0), out=largest[id])
+            for latents in encode_pieces(dictionary, part, cells):
+                rows = latents.float().cpu()
+                counts[id] += (rows > 0).sum(0)
+                sums[id] += rows.sum(0, dtype=torch.float64)
+                torch.maximum(largest[id], rows.amax(0), out=largest[id])
             norms[id].append(row_norms(part.activations[dictionary.hook_in][cells]))
     if not tokens:
         raise InputError("The texts leave no token to read once prefix and first position are out.")
@@ -216,9 +217,21 @@ def chosen_latents(
     ):
         cells = part.batch.content
         for id, latents in chosen.items():
-            encoded = encode_cells(dictionaries[id], part, cells)
-            rows[id].append(encoded[:, latents.to(encoded.device)].float().cpu())
+            for encoded in encode_pieces(dictionaries[id], part, cells):
+                rows[id].append(encoded[:, latents.to(encoded.device)].float().cpu())
     return {id: torch.cat(parts) for id, parts in rows.items()}
+
+
+def encode_pieces(
+    dictionary: Dictionary, part: CapturedBatch, cells: Bool[Tensor, "text token"]
+) -> Iterator[Float[Tensor, "row d_latent"]]:
+    """Latents at the true cells of a batch, a few rows at a time: all of them can be gigabytes."""
+    row, column = cells.nonzero(as_tuple=True)
+    step = len(row) if dictionary.needs_context else max(1, LATENTS_AT_ONCE // dictionary.d_latent)
+    for start in range(0, len(row), max(1, step)):
+        piece = torch.zeros_like(cells)
+        piece[row[start : start + step], column[start : start + step]] = True
+        yield encode_cells(dictionary, part, piece)
 
 
 def encode_cells(

@@ -122,7 +122,9 @@ def load_model(
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if in_memory:
         options["hf_model"] = model
-        options["dtype"] = next(model.parameters()).dtype  # type: ignore[union-attr]
+        first = next(model.parameters())  # type: ignore[union-attr]
+        # Upstream leaves the weights where they are and believes the batches go to the GPU.
+        options |= {"dtype": first.dtype, "device": str(first.device)}
         source = getattr(model.config, "name_or_path", "") or type(model).__name__  # type: ignore[union-attr]
     else:
         options["dtype"] = dtype or torch.float32

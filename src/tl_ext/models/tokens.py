@@ -171,6 +171,8 @@ def from_ids(
         InputError: A row that is empty or does not fit the context.
     """
     context = int(model.cfg.n_ctx)
+    if max_tokens is not None and max_tokens < 1:
+        raise InputError(f"max_tokens is {max_tokens}; at least 1 token must be left of a text.")
     if max_tokens is not None:
         rows = [row[:max_tokens] for row in rows]
     for number, row in enumerate(rows):

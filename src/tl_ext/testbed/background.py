@@ -19,6 +19,8 @@ from tl_ext.errors import InputError
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
+EMPTY_BATCHES = 20  # without a single text, before it is given up
+
 
 def sample_background(
     model: TransformerBridge,
@@ -75,7 +77,13 @@ def sample_background(
     generator = torch.Generator(device=device).manual_seed(seed)
     texts: list[str] = []
     with tqdm(total=count, desc="background text", unit="text", disable=not progress) as bar:
+        empty = 0
         while len(texts) < count:
+            if empty == EMPTY_BATCHES:
+                raise InputError(
+                    f"{empty} batches in a row held no text: this model does not write from its first "
+                    "token. Give background text of your own."
+                )
             rows = _sample_rows(
                 hf_model,
                 torch.full((batch_size, 1), begin, device=device),
@@ -88,6 +96,7 @@ def sample_background(
             drawn = [tokenizer.decode(row) for row in rows]
             fresh = [text for text in drawn if text.strip()][: count - len(texts)]
             texts += fresh
+            empty = 0 if fresh else empty + 1
             bar.update(len(fresh))
     return texts
 
