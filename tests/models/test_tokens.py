@@ -143,3 +143,18 @@ def test_a_batch_is_shown_in_two_lines() -> None:
 def test_a_length_that_leaves_nothing_is_refused() -> None:
     with pytest.raises(InputError, match="max_tokens is -2"):
         batch(tiny_model("gpt2"), ["w5 w6"], max_tokens=-2)
+
+
+@pytest.mark.parametrize(
+    "text", ["I am happy today.", "我很快乐，他也很快乐。", "L'homme est heureux"]
+)
+def test_strings_of_tokens_are_the_text_even_where_tokens_split_characters(text: str) -> None:
+    from tests.concepts.trained_tokenizers import trained
+
+    from tl_ext.models.tokens import token_strings
+
+    tokenizer = trained("byte-level")
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    strings = token_strings(tokenizer, ids)
+    assert len(strings) == len(ids)
+    assert "".join(strings) == text

@@ -204,6 +204,20 @@ def from_ids(
     )
 
 
+def token_strings(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[str]:
+    """Each token as text, with its own space; the pieces of one character appear where it ends.
+
+    Decoding token by token would show a split character as two replacement marks.
+    """
+    strings, before = [], ""
+    for end in range(1, len(ids) + 1):
+        whole = tokenizer.decode(ids[:end], clean_up_tokenization_spaces=False)
+        whole = whole.rstrip("\ufffd")
+        strings.append(whole[len(before) :] if whole.startswith(before) else "")
+        before = whole if len(whole) > len(before) else before
+    return strings
+
+
 def _padding_id(tokenizer: Any) -> int:
     # Any id will do where the mask is right; the tokenizer's own keeps printed batches readable.
     return 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)

@@ -22,9 +22,8 @@ from tl_ext.dictionaries.neuronpedia import neuronpedia_link
 from tl_ext.dictionaries.reading import BackgroundStatistics, chosen_latents, word_latents
 from tl_ext.errors import InputError, nearest
 from tl_ext.models.hook_points import layer_of, to_residual
-from tl_ext.models.tokens import batch
+from tl_ext.models.tokens import batch, token_strings
 from tl_ext.report.marks import Heatmap, Mark, Panels, Series, Stems, TokenText
-from tl_ext.study.analyses.token_probabilities import token_strings
 from tl_ext.study.plan import latent_name
 
 if TYPE_CHECKING:
@@ -151,7 +150,7 @@ def shared_features(
     second: Concept,
     *,
     background: BackgroundStatistics | None = None,
-    over_tokens: OverTokens = "sum",
+    over_tokens: OverTokens = "mean",
     batch_size: int = 32,
 ) -> pd.DataFrame:
     """Latents that belong to both of two concepts beyond their control words, and to one alone.
@@ -162,7 +161,8 @@ def shared_features(
         first: A concept with control words.
         second: Another, or the same in another language.
         background: Where the latents' firing rates come from; None leaves them undefined.
-        over_tokens: What is done inside a word of several tokens.
+        over_tokens: What is done inside a word of several tokens. The mean, for a sum is larger for a
+            word of more tokens than its control word has.
         batch_size: Texts in a forward pass.
 
     Returns:

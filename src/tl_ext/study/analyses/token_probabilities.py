@@ -27,7 +27,7 @@ TEXTS = (
 
 def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Logits and ids of each text; tokens as the bytes of their text."""
-    from tl_ext.models.tokens import batch
+    from tl_ext.models.tokens import batch, token_strings
 
     tensors: dict[str, Tensor] = {}
     for number, text in enumerate(TEXTS):
@@ -42,21 +42,6 @@ def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict
             f"{number}/strings": text_tensor("\0".join(strings)),
         }
     return tensors
-
-
-def token_strings(tokenizer: object, ids: list[int]) -> list[str]:
-    """Each token as text, with its own space; the pieces of one character appear where it ends.
-
-    Decoding token by token would show a split character as two replacement marks.
-    """
-    decode = tokenizer.decode  # type: ignore[attr-defined]
-    strings, before = [], ""
-    for end in range(1, len(ids) + 1):
-        whole = decode(ids[:end], clean_up_tokenization_spaces=False)
-        whole = whole.rstrip("\ufffd")
-        strings.append(whole[len(before) :] if whole.startswith(before) else "")
-        before = whole if len(whole) > len(before) else before
-    return strings
 
 
 def tabulate(tensors: Mapping[str, Mapping[str, Tensor]], plan: Plan) -> dict[str, pd.DataFrame]:
