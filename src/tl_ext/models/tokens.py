@@ -211,7 +211,7 @@ def token_strings(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[st
     """
     strings, before = [], ""
     for end in range(1, len(ids) + 1):
-        whole = tokenizer.decode(ids[:end], clean_up_tokenization_spaces=False)
+        whole = str(tokenizer.decode(ids[:end], clean_up_tokenization_spaces=False))
         whole = whole.rstrip("\ufffd")
         strings.append(whole[len(before) :] if whole.startswith(before) else "")
         before = whole if len(whole) > len(before) else before
