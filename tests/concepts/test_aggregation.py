@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tl_ext.concepts import aggregate, word_rows
+from tl_ext.concepts.aggregation import aggregate_each
 from tl_ext.errors import InputError
 
 
@@ -103,3 +104,24 @@ def test_one_row_for_each_text_padded_or_not() -> None:
 def test_spans_that_do_not_fit(rows: Any, spans: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         word_rows(rows, spans)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 4), min_size=1, max_size=5),
+    over_tokens=st.sampled_from(["sum", "mean", "max", lambda rows: rows[0] - rows[-1]]),
+    seed=st.integers(0, 1000),
+)
+def test_many_words_at_once_are_one_after_another(lengths, over_tokens, seed) -> None:
+    rows = torch.randn(sum(lengths), 3, generator=torch.Generator().manual_seed(seed))
+    expected = [aggregate(word, over_tokens) for word in rows.split(lengths)]
+    torch.testing.assert_close(
+        aggregate_each(rows, lengths, over_tokens), torch.stack(expected), atol=1e-6, rtol=1e-6
+    )
+
+
+def test_lengths_that_are_not_the_rows_are_refused() -> None:
+    for lengths in ([2, 2], [], [0, 3]):
+        with pytest.raises(InputError, match="do not make up 3 rows"):
+            aggregate_each(torch.zeros(3, 2), lengths)
+    with pytest.raises(InputError, match="summ"):
+        aggregate_each(torch.zeros(3, 2), [1, 2], "summ")

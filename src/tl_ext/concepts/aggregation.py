@@ -75,6 +75,36 @@ def aggregate(
     return weights @ rows
 
 
+def aggregate_each(
+    rows: Float[Tensor, "row d"], lengths: Sequence[int], over_tokens: OverTokens = "sum"
+) -> Float[Tensor, "word d"]:
+    """[`aggregate`][tl_ext.concepts.aggregation.aggregate] for words whose rows follow one another.
+
+    Args:
+        rows: The tokens of the first word, then those of the second, and so on.
+        lengths: How many tokens each word has; at least one.
+        over_tokens: What is done inside a word.
+
+    Returns:
+        One row a word.
+
+    Raises:
+        InputError: As for `aggregate`, or the lengths are not those of the rows.
+    """
+    import torch
+
+    if not lengths or min(lengths) < 1 or sum(lengths) != len(rows):
+        raise InputError(
+            f"Words of {list(lengths)} tokens do not make up {len(rows)} rows; one token or more each "
+            "is expected."
+        )
+    if over_tokens in ("sum", "mean", "max"):
+        return torch.segment_reduce(
+            rows, str(over_tokens), lengths=torch.tensor(lengths, device=rows.device)
+        )
+    return torch.stack([aggregate(word, over_tokens) for word in rows.split(list(lengths))])
+
+
 def word_rows(
     rows: Float[Tensor, "text token d"] | Sequence[Float[Tensor, "token d"]],
     spans: Sequence[Sequence[tuple[int, int]]],

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tl_ext.activations.capture import CapturedBatch, iterate, locate
-from tl_ext.concepts.aggregation import OverTokens, word_rows
+from tl_ext.concepts.aggregation import OverTokens, aggregate_each
 from tl_ext.concepts.concept import Concept, Example
 from tl_ext.concepts.spans import word_spans_many
 from tl_ext.dictionaries.dictionary import LATENTS_AT_ONCE, Dictionary, by_id
@@ -94,9 +94,9 @@ def word_latents(
                 f"An Example(text, word) is expected, not {type(one).__name__}: {one!r}. Of a concept "
                 "pass concept.examples."
             )
-    texts, words = [one.text for one in examples], [one.word for one in examples]
-    spans = word_spans_many(model.tokenizer, texts, words)
-    found: dict[str, list[Tensor]] = {id: [torch.empty(0)] * len(examples) for id in dictionaries}
+    texts = [one.text for one in examples]
+    spans = word_spans_many(model.tokenizer, texts, [one.word for one in examples])
+    found = {id: torch.empty(len(examples), one.d_latent) for id, one in dictionaries.items()}
     for part in iterate(
         model,
         texts,
@@ -108,14 +108,12 @@ def word_latents(
         cells = part.batch.cells([spans[index] for index in part.texts.tolist()])
         cells &= part.batch.content
         text, token = locate(part, cells)
+        layout = _layout(part.texts.tolist(), text, token, spans, examples)
         for id, dictionary in dictionaries.items():
             latents = encode_cells(dictionary, part, cells).float().cpu()
-            for index in part.texts.tolist():
-                mine = text == index
-                found[id][index] = _one_text(
-                    latents[mine], token[mine], spans[index], over_tokens, examples[index]
-                )
-    return {id: torch.stack(rows) for id, rows in found.items()}
+            words = aggregate_each(latents[layout.rows], layout.tokens, over_tokens)
+            found[id][part.texts] = aggregate_each(words, layout.occurrences, "mean")
+    return found
 
 
 def background_statistics(
@@ -254,24 +252,48 @@ def encode_cells(
     return dictionary.encode(activation[cells])
 
 
-def _one_text(
-    latents: Float[Tensor, "row d_latent"],
+@dataclass(frozen=True, eq=False)
+class _Layout:
+    """Which encoded rows make up which occurrence of which text.
+
+    Attributes:
+        rows: Rows of the first occurrence of the first text, then of its next, and so on.
+        tokens: How many rows each occurrence has.
+        occurrences: How many occurrences each text has.
+    """
+
+    rows: list[int]
+    tokens: list[int]
+    occurrences: list[int]
+
+
+def _layout(
+    order: Sequence[int],
+    text: Int[Tensor, " row"],
     token: Int[Tensor, " row"],
-    spans: Sequence[tuple[int, int]],
-    over_tokens: OverTokens,
-    example: Example,
-) -> Float[Tensor, " d_latent"]:
-    """A text's occurrences, each made one row, averaged. Rows are the tokens in rising order."""
-    if not len(latents):
-        raise InputError(
-            f"The word {example.word!r} is the first token of {example.text!r}, which this model "
-            "reads without a prefix; what a first position holds says nothing about its word. Put "
-            "something before it."
-        )
-    place = {int(index): row for row, index in enumerate(token)}
-    kept = [[place[index] for index in range(*span) if index in place] for span in spans]
-    rows = [latents[columns] for columns in kept if columns]
-    joined = torch.cat(rows)
-    ends = torch.tensor([len(part) for part in rows]).cumsum(0).tolist()
-    ranges = list(zip([0, *ends[:-1]], ends, strict=True))
-    return word_rows([joined], [ranges], over_tokens)[0]
+    spans: Sequence[Sequence[tuple[int, int]]],
+    examples: Sequence[Example],
+) -> _Layout:
+    """The layout of a batch; `text` and `token` say what each encoded row is."""
+    place = {cell: row for row, cell in enumerate(zip(text.tolist(), token.tolist(), strict=True))}
+    rows: list[int] = []
+    tokens: list[int] = []
+    occurrences: list[int] = []
+    for index in order:
+        # What lies at a first position was not encoded.
+        kept = [
+            [place[index, one] for one in range(*span) if (index, one) in place]
+            for span in spans[index]
+        ]
+        kept = [occurrence for occurrence in kept if occurrence]
+        if not kept:
+            example = examples[index]
+            raise InputError(
+                f"The word {example.word!r} is the first token of {example.text!r}, which this model "
+                "reads without a prefix; what a first position holds says nothing about its word. Put "
+                "something before it."
+            )
+        rows += [row for occurrence in kept for row in occurrence]
+        tokens += [len(occurrence) for occurrence in kept]
+        occurrences.append(len(kept))
+    return _Layout(rows, tokens, occurrences)

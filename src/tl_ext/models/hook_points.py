@@ -86,17 +86,29 @@ def resolve(model: TransformerBridge, name: str) -> HookPoint:
         HookPointError: The model has no such hook point (the nearest names are told), or it is
             switched off.
     """
+    return resolve_all(model, [name])[name]
+
+
+def resolve_all(model: TransformerBridge, wanted: Iterable[str]) -> dict[str, HookPoint]:
+    """Several hook points by name, in one look at the model's table, which is made anew at each.
+
+    Raises:
+        HookPointError: As for `resolve`.
+    """
     points = model.hook_dict
-    if name not in points:
-        raise HookPointError(
-            f"The model has no hook point {name!r}.{nearest(name, points)} "
-            "`model.hook_dict` lists them all."
-        )
-    try:
-        upstream.check_switched_on(model, points[name], name)
-    except ValueError as off:
-        raise HookPointError(str(off)) from off
-    return points[name]
+    found = {}
+    for name in wanted:
+        if name not in points:
+            raise HookPointError(
+                f"The model has no hook point {name!r}.{nearest(name, points)} "
+                "`model.hook_dict` lists them all."
+            )
+        try:
+            upstream.check_switched_on(model, points[name], name)
+        except ValueError as off:
+            raise HookPointError(str(off)) from off
+        found[name] = points[name]
+    return found
 
 
 @contextmanager
@@ -121,7 +133,7 @@ def hooked(
         HookPointError: A hook point the model lacks, or one that holds no `[batch token d_in]`.
     """
     fired = dict.fromkeys(functions, 0)
-    points = {name: resolve(model, name) for name in functions}
+    points = resolve_all(model, functions)
     handles = []
     try:
         for name, function in functions.items():
