@@ -100,7 +100,8 @@ def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
                     f"{latent}{'' if kind == 'shared' else ' (frame)'}"
                     for latent, kind in zip(mine["latent"], mine["kind"], strict=True)
                 ],
-                series={first.name: mine["activation_a"], second.name: mine["activation_b"]},
+                # One legend serves all panels, so it names places and the titles say who stands there.
+                series={"the first": mine["activation_a"], "the second": mine["activation_b"]},
                 y="activation",
             )
         )
