@@ -13,6 +13,7 @@ from tl_ext.analysis.similarity import (
     contribution_similarity,
     correlation,
     cosine,
+    measures,
     pair_table,
     random_live,
 )
@@ -108,3 +109,12 @@ def test_bad_input_says_what_is_wrong() -> None:
         contribution_similarity(torch.zeros(4, 2), torch.zeros(3, 5))
     with pytest.raises(InputError, match="3 labelled"):
         pair_table(pd.DataFrame({"latent": [1, 2, 3]}), {"cosine": torch.zeros(2, 2)})
+
+
+def test_measures_are_of_directions_and_where_given_of_activations() -> None:
+    directions, activations = rows(0, 4, 5), torch.relu(rows(1, 9, 4))
+    assert list(measures(directions)) == ["cosine"]
+    found = measures(directions, activations)
+    assert torch.equal(found["cosine"], cosine(directions))
+    torch.testing.assert_close(found["correlation"], correlation(activations), equal_nan=True)
+    assert "contributions" in found

@@ -15,11 +15,14 @@ from tl_ext.errors import InputError
 LEAST_SHARE = 0.5  # of a concept's texts, for a latent to be said to fire on it
 
 
-def activation_table(latents: Float[Tensor, "text d_latent"]) -> pd.DataFrame:
+def activation_table(
+    latents: Float[Tensor, "text d_latent"], **labels: str | int | None
+) -> pd.DataFrame:
     """How strongly each latent fires on a concept, over its texts.
 
     Args:
         latents: One row a text (occurrences already averaged).
+        labels: Columns that say what the rows are about, put first.
 
     Returns:
         A row per latent that fired on at least one text, the strongest first: `latent`, `activation`
@@ -35,6 +38,7 @@ def activation_table(latents: Float[Tensor, "text d_latent"]) -> pd.DataFrame:
     live = torch.nonzero(share > 0).flatten()
     table = pd.DataFrame(
         {
+            **{name: [label] * len(live) for name, label in labels.items()},
             "latent": live.numpy(),
             "activation": mean[live].numpy(),
             "share": share[live].numpy(),

@@ -71,6 +71,18 @@ def contribution_similarity(
     return cosine(directions) * cosine(activations.double().T)
 
 
+def measures(
+    directions: Float[Tensor, "latent d"], activations: Float[Tensor, "row latent"] | None = None
+) -> dict[str, Float[Tensor, "latent latent"]]:
+    """Every measure by name: "cosine" and, where activations over text are given, "correlation" and
+    "contributions"."""
+    found = {"cosine": cosine(directions)}
+    if activations is not None:
+        found["correlation"] = correlation(activations)
+        found["contributions"] = contribution_similarity(activations, directions)
+    return found
+
+
 def random_live(
     firing_rate: Float[Tensor, " d_latent"], count: int, *, seed: int, leave_out: Int[Tensor, " n"]
 ) -> Int[Tensor, " chosen"]:

@@ -23,8 +23,8 @@ from tl_ext.dictionaries.reading import BackgroundStatistics, chosen_latents, wo
 from tl_ext.errors import InputError, nearest
 from tl_ext.models.hook_points import layer_of, to_residual
 from tl_ext.models.tokens import batch, token_strings
-from tl_ext.report.marks import Heatmap, Mark, Panels, Series, Stems, TokenText
-from tl_ext.study.plan import latent_name
+from tl_ext.report.marks import Heatmap, Mark, Panels, TokenText
+from tl_ext.study.figures import latent_stems, similarity_heatmap
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -64,13 +64,9 @@ class ConceptActivations:
         panels = []
         for id in ids or self.dictionaries:
             mine = self.table[self.table["dictionary"] == self.dictionaries[id].id]
-            series = [
-                Series(f"{name} ({language})", rows["latent"], rows["activation"])
-                for (name, language), rows in mine.groupby(["concept", "language"], sort=False)
-            ]
-            if series:
+            if len(mine):
                 length = self.dictionaries[id].d_latent
-                panels.append(Stems(title=id, series=series, length=length, top=top))
+                panels.append(latent_stems(mine, length=length, title=id, top=top))
         if not panels:
             raise InputError("No latent of these dictionaries fired, so there is nothing to draw.")
         return panels[0] if len(panels) == 1 else Panels(panels=panels)
@@ -128,17 +124,15 @@ def concept_activations(
         start = 0
         for concept in said:
             end = start + len(concept.examples)
-            table = features.activation_table(latents[id][start:end])
+            table = features.activation_table(
+                latents[id][start:end],
+                dictionary=id,
+                hook_point=dictionary.hook_in,
+                layer=layer_of(dictionary.hook_in),
+                concept=concept.name,
+                language=concept.language,
+            )
             start = end
-            columns = {
-                "dictionary": id,
-                "hook_point": dictionary.hook_in,
-                "layer": layer_of(dictionary.hook_in),
-                "concept": concept.name,
-                "language": concept.language,
-            }
-            for place, (column, value) in enumerate(columns.items()):
-                table.insert(place, column, value)
             parts.append(table)
     return ConceptActivations(pd.concat(parts, ignore_index=True), several)
 
@@ -217,18 +211,12 @@ class FeatureSimilarity:
                 f"There is no {measure!r} here; there is {', '.join(self.matrices)}."
                 f"{nearest(measure, self.matrices)} Activations are compared where texts are given."
             )
-        labels = [
-            latent_name(hook_point, latent)
-            for hook_point, latent in self.latents[["hook_point", "latent"]].to_numpy()
-        ]
-        return Heatmap(
+        return similarity_heatmap(
+            self.matrices[measure].tolist(),
+            self.latents,
+            measure,
             title=measure,
-            values=self.matrices[measure].tolist(),
-            rows=labels,
-            columns=labels,
-            value_name=measure,
-            row_groups=self.latents["dictionary"].tolist(),
-            column_groups=self.latents["dictionary"].tolist(),
+            groups=self.latents["dictionary"].tolist(),
         )
 
     def __repr__(self) -> str:
@@ -287,14 +275,13 @@ def feature_similarity(
             for latent in which
         ]
     joined = torch.cat(directions)
-    matrices = {"cosine": similarity.cosine(joined)}
+    activations = None
     if texts:
         read = chosen_latents(
             model, several, texts, chosen, batch_size=batch_size, max_tokens=int(model.cfg.n_ctx)
         )
         activations = torch.cat([read[id] for id in chosen], dim=1)
-        matrices["correlation"] = similarity.correlation(activations)
-        matrices["contributions"] = similarity.contribution_similarity(activations, joined)
+    matrices = similarity.measures(joined, activations)
     return FeatureSimilarity(pd.DataFrame(rows), matrices)
 
 

@@ -9,10 +9,11 @@ import pandas as pd
 
 from tl_ext.analysis.features import activation_table
 from tl_ext.dictionaries.neuronpedia import ADDRESS
-from tl_ext.report.marks import Panels, Series, Stems, TableMark
+from tl_ext.report.marks import Panels, Stems, TableMark
 from tl_ext.report.page import Figure
 from tl_ext.study.analyses.readings import NAME as READINGS
 from tl_ext.study.analyses.readings import Readings
+from tl_ext.study.figures import latent_stems
 from tl_ext.study.plan import DictionaryLabel, Plan
 
 if TYPE_CHECKING:
@@ -40,13 +41,15 @@ def tabulate(tensors: Mapping[str, Mapping[str, Tensor]], plan: Plan) -> dict[st
     for one in plan.dictionaries:
         rate = readings.firing_rate(one.id).numpy()
         for concept in plan.concepts:
-            table = activation_table(readings.latents(one.id, concept))
+            table = activation_table(
+                readings.latents(one.id, concept),
+                dictionary=one.id,
+                hook_point=one.hook_point,
+                layer=one.layer,
+                concept=concept.name,
+                language=concept.language,
+            )
             table["firing_rate"] = rate[table["latent"]]
-            table.insert(0, "language", concept.language)
-            table.insert(0, "concept", concept.name)
-            table.insert(0, "layer", one.layer)
-            table.insert(0, "hook_point", one.hook_point)
-            table.insert(0, "dictionary", one.id)
             parts.append(table)
     return {NAME: pd.concat(parts, ignore_index=True)}
 
@@ -123,14 +126,9 @@ def concept_stems(
         title: Of the figure.
         top: How many of each are named.
     """
-    mine = table[table["dictionary"] == dictionary.id]
-    series = []
-    for name, language in concepts:
-        rows = mine[(mine["concept"] == name) & (mine["language"] == language)]
-        # Where there is one series, the title says whose it is.
-        label = f"{name} ({language})" if len(concepts) > 1 else "mean activation"
-        series.append(Series(label, rows["latent"], rows["activation"]))
-    return Stems(title=title, series=series, length=dictionary.d_latent, top=top)
+    said = table.set_index(["concept", "language"]).index.isin(list(concepts))
+    mine = table[(table["dictionary"] == dictionary.id) & said]
+    return latent_stems(mine, length=dictionary.d_latent, title=title, top=top)
 
 
 def strongest(table: pd.DataFrame, plan: Plan, dictionary: DictionaryLabel) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -15,7 +15,8 @@ from tl_ext.report.marks import Heatmap
 from tl_ext.report.page import Figure
 from tl_ext.study.analyses.readings import NAME as READINGS
 from tl_ext.study.analyses.readings import Readings
-from tl_ext.study.plan import DictionaryLabel, Plan, latent_name
+from tl_ext.study.figures import similarity_heatmap
+from tl_ext.study.plan import DictionaryLabel, Plan
 
 if TYPE_CHECKING:
     from tl_ext.study.session import Session
@@ -114,14 +115,7 @@ def tabulate(tensors: Mapping[str, Mapping[str, Tensor]], plan: Plan) -> dict[st
     activations, directions = (tensors[NAME][part] for part in ("activations", "directions"))
     return {
         "compared_latents": compared,
-        NAME: similarity.pair_table(
-            compared,
-            {
-                "cosine": similarity.cosine(directions),
-                "correlation": similarity.correlation(activations),
-                "contributions": similarity.contribution_similarity(activations, directions),
-            },
-        ),
+        NAME: similarity.pair_table(compared, similarity.measures(directions, activations)),
     }
 
 
@@ -144,7 +138,7 @@ def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
                 within,
                 measure,
                 title=f"{meaning.capitalize()}, {plan.by_id[plan.focus].hook_point}",
-                groups=within["group"],
+                groups=within["group"].tolist(),
             ),
             caption=(
                 f"The {plan.top} strongest latents at {first!r} beside {plan.contrast} random live "
@@ -177,7 +171,7 @@ def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
 
 
 def _heatmap(
-    table: pd.DataFrame, latents: pd.DataFrame, measure: str, *, title: str, groups: object
+    table: pd.DataFrame, latents: pd.DataFrame, measure: str, *, title: str, groups: Sequence[str]
 ) -> Heatmap:
     """The square of one measure between some latents, in the order given; 1 on the diagonal."""
     names = list(zip(latents["dictionary"], latents["latent"], strict=True))
@@ -191,16 +185,4 @@ def _heatmap(
     # A latent with any defined similarity is exactly like itself; one with none stays undefined.
     defined = ~square.isnan().all(dim=1)
     square[defined, defined] = 1.0
-    labels = [
-        latent_name(hook_point, latent)
-        for hook_point, latent in latents[["hook_point", "latent"]].to_numpy()
-    ]
-    return Heatmap(
-        title=title,
-        values=square.tolist(),
-        rows=labels,
-        columns=labels,
-        value_name=measure,
-        row_groups=list(groups),  # type: ignore[call-overload]
-        column_groups=list(groups),  # type: ignore[call-overload]
-    )
+    return similarity_heatmap(square.tolist(), latents, measure, title=title, groups=groups)

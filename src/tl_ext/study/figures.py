@@ -1,0 +1,62 @@
+"""The figures that the study and the notebook calls both draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from tl_ext.report.marks import Heatmap, Series, Stems
+from tl_ext.study.plan import latent_name
+
+
+def latent_stems(table: pd.DataFrame, *, length: int, title: str, top: int) -> Stems:
+    """Activations over the latents of one dictionary, a series per concept and language.
+
+    Args:
+        table: Rows of `concept_activations` of that dictionary.
+        length: Its number of latents.
+        title: Of the figure.
+        top: How many of each series are named.
+    """
+    groups = list(table.groupby(["concept", "language"], sort=False))
+    series = [
+        # Where there is one series, the title says whose it is.
+        Series(
+            f"{name} ({language})" if len(groups) > 1 else "mean activation",
+            rows["latent"],
+            rows["activation"],
+        )
+        for (name, language), rows in groups
+    ]
+    return Stems(
+        title=title, series=series or [Series("none fired", [], [])], length=length, top=top
+    )
+
+
+def similarity_heatmap(
+    values: Any, latents: pd.DataFrame, measure: str, *, title: str, groups: Sequence[str]
+) -> Heatmap:
+    """How alike latents are, by one measure.
+
+    Args:
+        values: `[latent latent]`, NaN where undefined.
+        latents: A row per latent, in that order, with `hook_point` and `latent`.
+        measure: What a cell says.
+        title: Of the figure.
+        groups: The group of each latent; lines are drawn between groups.
+    """
+    labels = [
+        latent_name(hook_point, latent)
+        for hook_point, latent in latents[["hook_point", "latent"]].to_numpy()
+    ]
+    return Heatmap(
+        title=title,
+        values=values,
+        rows=labels,
+        columns=labels,
+        value_name=measure,
+        row_groups=list(groups),
+        column_groups=list(groups),
+    )
