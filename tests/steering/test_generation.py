@@ -266,7 +266,13 @@ def test_a_dictionary_that_needs_context_is_read_without_the_cache() -> None:
     edit = Clamp(Contextual(toy_dictionary()), 1, 3.0)
     with pytest.raises(InputError, match="use_cache=False"):
         steer(model, PROMPTS, edit)
-    steer(model, PROMPTS, edit, use_cache=False, max_new_tokens=2)
+    together = steer(model, PROMPTS, edit, use_cache=False, max_new_tokens=3, temperature=0)
+    for row, prompt in enumerate(PROMPTS):
+        alone = steer(model, [prompt], edit, use_cache=False, max_new_tokens=3, temperature=0)
+        assert together.texts[row] == alone.texts[0]
+        torch.testing.assert_close(
+            together.steered_log_probs[row], alone.steered_log_probs[0], atol=1e-5, rtol=1e-4
+        )
 
 
 def test_refusals() -> None:

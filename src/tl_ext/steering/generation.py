@@ -206,7 +206,9 @@ def steer(
     sampler = _Sampler(temperature=temperature, top_k=top_k)
 
     order = sorted(range(len(rows)), key=lambda row: len(prompts[rows[row][0]]))
-    size = batch_size if getattr(model.adapter, "supports_batched_generation", True) else 1
+    batched = getattr(model.adapter, "supports_batched_generation", True)
+    # A dictionary that needs context would take padding for context.
+    size = batch_size if batched and not any(edit.needs_context for edit in edits) else 1
     parts: list[tuple[list[int], _Written]] = []
     with (
         torch.no_grad(),
