@@ -84,7 +84,7 @@ def steer(
 ) -> None:
     """Continue prompts unsteered and steered, side by side with the same noise.
 
-    Example: tl-ext steer "C'est mardi et je suis" --latent blocks.3.hook_resid_pre:17 --strength 1,2
+    Example: tl-ext steer "C'est mardi et je suis" --latent blocks.4.hook_resid_pre:882
     """
     import pandas as pd
 
