@@ -84,8 +84,8 @@ def test_nothing_stored_is_nothing_drawn() -> None:
     assert steering.draw({}, None) == {}  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("language", list(steering.PROMPTS))
+@pytest.mark.parametrize("language", list(steering.prompts()))
 def test_prompts_end_before_the_word(language: str) -> None:
-    prompts = steering.PROMPTS[language]
+    prompts = steering.prompts()[language]
     assert len(set(prompts)) == len(prompts) >= 6
     assert all(prompt == prompt.rstrip() for prompt in prompts)

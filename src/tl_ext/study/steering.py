@@ -11,10 +11,13 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
+import yaml
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -52,42 +55,14 @@ LEAD = (
     "in the others."
 )
 
-# Prompts that end before the word; the first is the exploration's own and is continued as well.
-PROMPTS = {
-    "en": (
-        "Today is Tuesday and I am",
-        "I think that I am",
-        "This morning I am",
-        "He says that he is",
-        "At work I am",
-        "They told me that he was",
-        "I know that you are",
-        "We know that he is",
-        "Yesterday I was",
-        "My brother is",
-    ),
-    "fr": (
-        "C'est mardi et je suis",
-        "Je pense que je suis",
-        "Ce matin je suis",
-        "Il dit qu'il est",
-        "Au travail je suis",
-        "On m'a dit qu'il était",
-        "Je sais que tu es",
-        "Nous savons qu'il est",
-        "Hier j'étais",
-        "Mon frère est",
-    ),
-    "zh": (
-        "今天是星期二，我很",
-        "我觉得我很",
-        "今天早上我很",
-        "他说他很",
-        "工作的时候我很",
-        "我哥哥很",
-    ),
-}
 WITHOUT_SPACES = ("zh", "ja", "th")
+
+
+@cache
+def prompts() -> dict[str, tuple[str, ...]]:
+    """What steering is tried on, by language; see `prompts.yaml`."""
+    text = (files(__package__) / "prompts.yaml").read_text(encoding="utf-8")
+    return {language: tuple(listed) for language, listed in yaml.safe_load(text).items()}
 
 
 @dataclass(frozen=True)
@@ -116,7 +91,7 @@ def settings() -> dict[str, object]:
         "samples": SAMPLES,
         "new_tokens": NEW_TOKENS,
         "words": WORDS,
-        "prompts": PROMPTS,
+        "prompts": prompts(),
     }
 
 
@@ -139,7 +114,7 @@ def collect(session: Session, tensors: Mapping[str, Mapping[str, Tensor]]) -> di
             for seed in range(DIRECTIONS)
         ]
         for language in session.plan.languages:
-            if language not in PROMPTS:
+            if language not in prompts():
                 notes.append(f"No prompts are known in {language!r}, so it is not steered.")
                 continue
             samples += _samples(session, language, vectors)
@@ -160,7 +135,7 @@ def _samples(session: Session, language: str, vectors: list[Tried]) -> list[dict
         if one.role != REVERSED
         for strength in STRENGTHS[:2]
     }
-    prompt, rows = PROMPTS[language][0], []
+    prompt, rows = prompts()[language][0], []
     for condition, edits in tqdm(
         conditions.items(), desc=f"samples {language}", disable=not session.progress
     ):
@@ -193,7 +168,7 @@ def _odds(session: Session, language: str, tried: list[Tried]) -> list[dict[str,
     from tl_ext.steering.words import log_odds
 
     positive, negative = _words(session, language)
-    lists = (PROMPTS[language], positive, negative)
+    lists = (prompts()[language], positive, negative)
     size = session.batch_size * 2
     plain = log_odds(session.model, *lists, batch_size=size)
     rows = []
@@ -213,7 +188,7 @@ def _odds(session: Session, language: str, tried: list[Tried]) -> list[dict[str,
                 "prompt": prompt,
                 "change": float(change),
             }
-            for prompt, change in zip(PROMPTS[language], steered - plain, strict=True)
+            for prompt, change in zip(prompts()[language], steered - plain, strict=True)
         ]
     return rows
 
