@@ -148,6 +148,10 @@ def test_nothing_is_written_outside_the_output_folder(
     assert list(tmp_path.rglob("*")) == [elsewhere]
 
 
+def unreachable(*_: object) -> None:
+    raise ConnectionError("an analysis that asks the network")
+
+
 class Rearranged:
     """A manager whose analyses are not the installed ones."""
 
@@ -168,10 +172,15 @@ def test_a_part_that_fails_is_named_and_the_others_stand(
     broken = replace(analyses["readings"], name="broken", collect="builtins:int.bit_length")
     needing = replace(analyses["readings"], name="needing", needs=("broken",))
     same = replace(analyses["concept_activations"], name="same")
-    again = run_study(
-        session, tmp_path, manager=Rearranged(broken=broken, needing=needing, same=same)
+    absent = replace(
+        analyses["readings"], name="absent", collect="tests.study.test_run:unreachable"
     )
-    assert set(again.failed) == {"broken", "needing", "same"}
+    again = run_study(
+        session,
+        tmp_path,
+        manager=Rearranged(broken=broken, needing=needing, same=same, absent=absent),
+    )
+    assert set(again.failed) == {"broken", "needing", "same", "absent"}
     assert "TypeError" in again.failed["broken"]
     assert "needs broken, which did not run" in again.failed["needing"]
     assert "concept_activations already" in again.failed["same"]

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from tl_ext import fixes, upstream
 from tl_ext.activations import store
-from tl_ext.errors import InputError
+from tl_ext.errors import InputError, OutputError
 from tl_ext.plugins import AnalysisSpec, PluginManager, build_manager, resolve
 from tl_ext.report.marks import TableMark
 from tl_ext.report.page import Figure, Page, Paragraph, Section, write_page
@@ -82,8 +82,8 @@ class _Run:
             part = make()
             self.tables[name] = self._fresh(part.tables)
             blocks = self._write(part)
-        except OSError:
-            raise  # the disk is full, or the folder is gone: nothing after this can be written
+        except OutputError:
+            raise  # the folder cannot be written to: nothing after this can be either
         except Exception as error:
             self.failed[name] = f"{type(error).__name__}: {error}"
             self.output.json(f"state/{name}.failed.json", traceback.format_exc().splitlines())
