@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from tl_ext.errors import HookPointError, InputError
 from tl_ext.models.hook_points import hooked, names
-from tl_ext.models.tokens import Batch, batch
+from tl_ext.models.tokens import Batch, batch, listed
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -156,11 +156,7 @@ def iterate(
             infinite at a token.
         HookPointError: A hook point the model lacks, or one that did not fire.
     """
-    if isinstance(texts, str):
-        raise InputError(f"A list of texts is expected, not one string: pass [{texts!r}].")
-    texts, points = list(texts), tuple(dict.fromkeys(names(hook_points)))
-    if not texts:
-        raise InputError("There are no texts to read: an empty list was given.")
+    texts, points = listed(texts), tuple(dict.fromkeys(names(hook_points)))
     if not points:
         raise InputError("There are no hook points to read: an empty list was given.")
     if batch_size < 1:

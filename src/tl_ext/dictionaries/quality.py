@@ -28,7 +28,7 @@ from tl_ext.models.hook_points import (
     resolve,
 )
 from tl_ext.models.loading import Processing, processing_of
-from tl_ext.models.tokens import Batch, batch
+from tl_ext.models.tokens import Batch, batch, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -202,11 +202,7 @@ def evaluate_dictionary(
         DictionaryError: The activation there has another width than the dictionary.
         InputError: No texts, none with content, or several dictionaries instead of one.
     """
-    if isinstance(texts, str):
-        raise InputError(f"A list of texts is expected, not one string: pass [{texts!r}].")
-    texts = list(texts)
-    if not texts:
-        raise InputError("There are no texts to evaluate on: an empty list was given.")
+    texts = listed(texts)
     if isinstance(dictionary, Mapping):
         raise InputError(
             f"One dictionary is expected, not {len(dictionary)} by id: choose one with "

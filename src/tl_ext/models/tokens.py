@@ -7,9 +7,9 @@ padding, BOS and EOS are one token, as for GPT-2, that comparison hides real tok
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Bool, Int
@@ -20,6 +20,8 @@ from tl_ext.errors import InputError
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedTokenizerBase
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -137,17 +139,27 @@ def batch(
     Raises:
         InputError: No texts, a bare string, or a text that does not fit the context.
     """
-    if isinstance(texts, str):
-        raise InputError(f"A list of texts is expected, not one string: pass [{texts!r}].")
-    texts = list(texts)
-    if not texts:
-        raise InputError("There are no texts to read: an empty list was given.")
+    texts = listed(texts)
     tokenizer = model.tokenizer
     head = list(prefix_ids(tokenizer) if prefix is None else prefix)
     rows = [head + list(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
     return from_ids(
         model, rows, prefix_length=len(head), padding_side=padding_side, max_tokens=max_tokens
     )
+
+
+def listed(texts: Iterable[T]) -> list[T]:
+    """Texts, or what holds them, as a list; a string is itself a sequence, of characters.
+
+    Raises:
+        InputError: One string instead of a list, or nothing.
+    """
+    if isinstance(texts, str):
+        raise InputError(f"A list of texts is expected, not one string: pass [{texts!r}].")
+    several = list(texts)
+    if not several:
+        raise InputError("There are no texts to read: an empty list was given.")
+    return several
 
 
 def from_ids(

@@ -9,7 +9,7 @@ A record that cannot be right is refused where it is made, with a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from tl_ext.errors import PluginError
@@ -231,8 +231,3 @@ def _names(spec: Any, field: str) -> tuple[str, ...]:
     if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
         raise spec._error(field, value, "a tuple of strings")
     return value
-
-
-def fields_of(spec: _Spec) -> dict[str, Any]:
-    """The record's fields as a plain dict, for JSON."""
-    return {field.name: getattr(spec, field.name) for field in fields(spec)}

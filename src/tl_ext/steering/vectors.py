@@ -23,6 +23,7 @@ from tl_ext.dictionaries.reading import BackgroundStatistics
 from tl_ext.errors import InputError
 from tl_ext.interventions.edits import Add, floating
 from tl_ext.models.hook_points import row_norms, usual_norm
+from tl_ext.models.tokens import listed
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -336,9 +337,7 @@ def hook_point_norm(
 def _mean(
     model: TransformerBridge, hook_point: str, texts: Texts, batch_size: int
 ) -> Float[Tensor, " d_in"]:
-    if isinstance(texts, str):
-        raise InputError(f"A list of texts is expected, not one string: pass [{texts!r}].")
-    items: list[str | Example] = list(texts.examples if isinstance(texts, Concept) else texts)
+    items: list[str | Example] = listed(texts.examples if isinstance(texts, Concept) else texts)
     strings = [item.text if isinstance(item, Example) else item for item in items]
     words = [item.word for item in items if isinstance(item, Example)]
     if words and len(words) < len(items):
