@@ -13,6 +13,7 @@ from .errors import TlExtError as TlExtError
 from .interventions.applied import applied as applied
 from .interventions.edits import Ablate as Ablate
 from .interventions.edits import Add as Add
+from .interventions.edits import AddEach as AddEach
 from .interventions.edits import Clamp as Clamp
 from .interventions.edits import Splice as Splice
 from .models.activation import activate as activate

@@ -14,7 +14,7 @@ from torch import Tensor
 from tl_ext.activations.capture import run
 from tl_ext.errors import HookPointError, InputError
 from tl_ext.interventions.applied import applied, as_edits
-from tl_ext.interventions.edits import Add, Clamp, Splice
+from tl_ext.interventions.edits import Add, AddEach, Clamp, Splice
 from tl_ext.models.hook_points import hooked
 from tl_ext.models.tokens import Batch, batch
 from tl_ext.steering.vectors import tensor_vector
@@ -80,6 +80,22 @@ def test_an_edit_does_what_a_plain_hook_on_the_module_does(family: str, kind: st
     torch.testing.assert_close(edited[real], expected[real], atol=2e-5, rtol=1e-5)
     assert (edited - before)[real].abs().max() > 0.1
     assert same_bits(logits(model, tokens), before)
+
+
+@pytest.mark.parametrize("by_token", [False, True])
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_each_row_moves_as_under_its_own_vector(family: str, by_token: bool) -> None:
+    model = tiny_model(family)
+    tokens = batch(model, TEXTS)
+    vectors = torch.stack([vector(seed) for seed in range(len(TEXTS))])
+    given = vectors[:, None].expand(*tokens.ids.shape, WIDTH) if by_token else vectors
+    with applied(model, AddEach(POINT, given), tokens.content):
+        together = logits(model, tokens)
+    for row, own in enumerate(vectors):
+        with applied(model, Add(POINT, own), tokens.content):
+            alone = logits(model, tokens)
+        torch.testing.assert_close(together[row], alone[row], atol=2e-5, rtol=1e-5)
+    assert not model.list_hooks()
 
 
 @pytest.mark.parametrize("side", ["right", "left"])

@@ -13,7 +13,7 @@ from tests.interventions.toy import LATENTS, POINT, WIDTH, activation, same_bits
 from torch import Tensor
 
 from tl_ext.errors import DictionaryError, InputError
-from tl_ext.interventions.edits import Ablate, Add, Clamp, Edit, Splice
+from tl_ext.interventions.edits import Ablate, Add, AddEach, Clamp, Edit, Splice
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 NORMALISATIONS = ("none", "constant_norm_rescale", "layer_norm")
@@ -89,6 +89,32 @@ def test_splice_is_the_reconstruction(normalisation: str) -> None:
     torch.testing.assert_close(Splice(toy).apply(x), toy.reconstruct(x))
 
 
+@given(st.integers(0, 10**6), st.sampled_from(DTYPES), st.booleans(), st.booleans())
+def test_add_each_is_add_row_by_row(
+    seed: int, dtype: torch.dtype, by_token: bool, masked: bool
+) -> None:
+    x = activation(3, 4, WIDTH, dtype=dtype, seed=seed)
+    before = x.clone()
+    shape = (3, 4, WIDTH) if by_token else (3, WIDTH)
+    vectors = activation(*shape, seed=seed + 1)
+    vectors[1] = 0
+    draws = torch.Generator().manual_seed(seed)
+    where = torch.rand(3, 4, generator=draws) < 0.5 if masked else None
+    edited = AddEach(POINT, vectors).apply(x, where)
+    assert edited.dtype == dtype and edited.device == x.device
+    assert same_bits(edited[1], before[1]), "a row whose vector is zero comes back bit by bit"
+    for row in range(3):
+        for token in range(4):
+            own = Add(POINT, vectors[row, token] if by_token else vectors[row])
+            cell = (slice(row, row + 1), slice(token, token + 1))
+            alone = own.apply(x[cell], None if where is None else where[cell])
+            assert same_bits(edited[cell], alone)
+    assert same_bits(x, before), "the activation was changed in place"
+    if not by_token:  # a decode step reads one token
+        step = AddEach(POINT, vectors).apply(x[:, :1])
+        assert same_bits(step, AddEach(POINT, vectors).apply(x)[:, :1])
+
+
 def test_add_adds_in_the_wider_type() -> None:
     vector = torch.full((WIDTH,), 0.3)
     x = activation(1, 2, WIDTH, dtype=torch.bfloat16)
@@ -144,6 +170,13 @@ def test_refusals_say_what_was_given_and_what_was_expected() -> None:
         Add(POINT, torch.tensor([1.0, float("nan")]))
     with pytest.raises(InputError, match=r"\[1, 2\]"):
         Add(POINT, torch.ones(1, 2))
+    for shape in ((2, WIDTH), (4, WIDTH), (3, WIDTH + 1), (3, 2, WIDTH), (3, 1, WIDTH)):
+        with pytest.raises(InputError, match="a vector for each row of the forward pass"):
+            AddEach(POINT, torch.ones(shape)).apply(activation(3, 4, WIDTH))
+    with pytest.raises(InputError, match="Add takes one vector for all rows"):
+        AddEach(POINT, torch.ones(WIDTH))
+    with pytest.raises(InputError, match="NaN or infinity in 1 of 4"):
+        AddEach(POINT, torch.tensor([[1.0, float("nan")], [0.0, 1.0]]))
     with pytest.raises(InputError, match="numbers are expected"):
         Add(POINT, "happy")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"no latents \[40\]: it has 40"):
@@ -169,6 +202,7 @@ def test_edits_describe_themselves() -> None:
         str(edit)
         for edit in (
             Add(POINT, torch.ones(2), name="happy x 2"),
+            AddEach(POINT, torch.ones(3, 2)),
             Clamp(toy, (3, 1), 2.5),
             Ablate(toy, range(9)),
             Ablate(toy, 1, to=0.5),
@@ -176,6 +210,7 @@ def test_edits_describe_themselves() -> None:
         )
     ] == [
         f"add happy x 2 at {POINT}",
+        f"add a vector for each row at {POINT}",
         f"clamp 3, 1 of toy to 2.5 at {POINT}",
         f"ablate 0, 1, 2, 3, 4, 5, ... of toy at {POINT}",
         f"ablate 1 of toy to 0.5 at {POINT}",

@@ -90,7 +90,7 @@ def as_edits(edits: Edit | Sequence[Edit]) -> tuple[Edit, ...]:
         if not isinstance(edit, Edit):
             hint = " Choose a strength: vector.at(2.0)." if hasattr(edit, "at") else ""
             raise InputError(
-                f"An edit (Add, Clamp, Ablate, Splice) is expected, not {type(edit).__name__}.{hint}"
+                f"An edit (Add, AddEach, Clamp, Ablate, Splice) is expected, not {type(edit).__name__}.{hint}"
             )
     return several
 

@@ -138,11 +138,82 @@ class Add:
             )
         if self._nothing:  # type: ignore[attr-defined]
             return activation
-        moved = (activation + self.vector.to(activation.device)).to(activation.dtype)
-        return moved if where is None else torch.where(where.unsqueeze(-1), moved, activation)
+        return _moved(activation, self.vector, where)
 
     def __str__(self) -> str:
         return f"add {self.name} at {self.hook_point}"
+
+
+@dataclass(frozen=True, eq=False)
+class AddEach:
+    """Add to each row of the forward pass a vector of its own: many conditions in one batch.
+
+    Computed in the wider of the two types and given back in the activation's; a row or cell whose
+    vector is zero comes back bit by bit.
+
+    Attributes:
+        hook_point: Where to add them.
+        vectors: What to add, in the activation's own units: `[row d_in]`, row i at all cells of row i,
+            also where the forward pass reads one new token; or `[row token d_in]`, each cell its own.
+        name: What they are called where edits are listed.
+
+    Raises:
+        InputError: The vectors are not a finite tensor of two or three axes.
+    """
+
+    hook_point: str
+    vectors: Float[Tensor, "row d_in"] | Float[Tensor, "row token d_in"]
+    name: str = "a vector for each row"
+    needs_context: bool = field(default=False, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        vectors = floating(self.vectors, f"What is to be added at {self.hook_point}")
+        if vectors.ndim not in (2, 3):
+            raise InputError(
+                f"The vectors to add at {self.hook_point} have shape {list(vectors.shape)}; [row d_in] "
+                "or [row token d_in] is expected. Add takes one vector for all rows."
+            )
+        object.__setattr__(self, "vectors", vectors)
+        moving = vectors.any(-1)
+        moving = moving[:, None] if vectors.ndim == 2 else moving
+        object.__setattr__(self, "_moving", None if bool(moving.all()) else moving)
+
+    @property
+    def reads(self) -> str:
+        """The hook point it changes."""
+        return self.hook_point
+
+    def apply(
+        self, activation: Tensor, where: Where = None, *, read: Tensor | None = None
+    ) -> Tensor:
+        """The activation plus each row's vector.
+
+        Raises:
+            InputError: The activation has another width, another number of rows or, where each token
+                has its own vector, another number of tokens.
+        """
+        given = self.vectors
+        expected = activation.shape if given.ndim == 3 else activation[:, 0].shape
+        if given.shape != expected:
+            axes = "[row token d_in]" if given.ndim == 3 else "[row d_in]"
+            raise InputError(
+                f"The vectors to add at {self.hook_point} have shape {list(given.shape)}; for the "
+                f"activation there, {list(activation.shape)}, {axes} {list(expected)} is expected: "
+                "a vector for each row of the forward pass, in its order."
+            )
+        moving: Tensor | None = self._moving  # type: ignore[attr-defined]
+        if moving is not None:
+            moving = moving.to(activation.device)
+            where = moving.expand(activation.shape[:2]) if where is None else where & moving
+        return _moved(activation, given if given.ndim == 3 else given[:, None], where)
+
+    def __str__(self) -> str:
+        return f"add {self.name} at {self.hook_point}"
+
+
+def _moved(activation: Tensor, vectors: Tensor, where: Where) -> Tensor:
+    moved = (activation + vectors.to(activation.device)).to(activation.dtype)
+    return moved if where is None else torch.where(where.unsqueeze(-1), moved, activation)
 
 
 @dataclass(frozen=True, eq=False)
