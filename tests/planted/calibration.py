@@ -1,0 +1,100 @@
+"""How often each test says "shown" where nothing is there to be shown.
+
+A claim draws a world without effect from a seed and gives the p its test prints. Permutation
+p-values are discrete, so what is held is P(p <= level) <= level: of 200 draws at 0.05 at most 17 may
+reject, which a test that keeps its level exceeds about once in eighty times.
+
+`python -m tests.planted.calibration --draws 2000` prints the table for many draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+from scipy.stats import binom, binomtest
+from tests.planted import inference
+
+DRAWS = 200
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A test, and worlds in which what it tests for is not there.
+
+    Attributes:
+        name: As the table calls it.
+        draw: The p of one world, from a seed.
+        level: What the test claims.
+        naive: Whether it is a test that nobody should use, shown for what it does.
+    """
+
+    name: str
+    draw: Callable[[int], float]
+    level: float = 0.05
+    naive: bool = False
+
+
+# One line a test, room by room.
+CLAIMS: tuple[Claim, ...] = (
+    Claim("sign flip, 8 differences", inference.sign_flip_exact),
+    Claim("sign flip, 40 differences", inference.sign_flip_drawn),
+    Claim("rank among 39 draws", inference.rank_among_draws),
+    Claim("Benjamini-Hochberg, any of 20", inference.any_of_many),
+)
+
+
+def most_rejections(draws: int, level: float) -> int:
+    """The most rejections that a test at its level gives, but for one time in fifty."""
+    return int(binom.ppf(0.98, draws, level))
+
+
+def observed(claim: Claim, draws: int) -> int:
+    """In how many of the worlds the test rejects at its level."""
+    return sum(claim.draw(seed) <= claim.level for seed in range(draws))
+
+
+def table(draws: int, *, claims: tuple[Claim, ...] = CLAIMS) -> pd.DataFrame:
+    """Claimed level against observed false positives, a row a test."""
+    rows = []
+    for claim in claims:
+        start = time.perf_counter()
+        rejections = observed(claim, draws)
+        interval = binomtest(rejections, draws).proportion_ci(method="exact")
+        rows.append(
+            {
+                "test": claim.name,
+                "level": claim.level,
+                "draws": draws,
+                "rejections": rejections,
+                "most_allowed": most_rejections(draws, claim.level),
+                "rate": rejections / draws,
+                "low": interval.low,
+                "high": interval.high,
+                "holds": rejections <= most_rejections(draws, claim.level),
+                "naive": claim.naive,
+                "seconds": round(time.perf_counter() - start, 1),
+            }
+        )
+        print(f"{claim.name}: {rejections} of {draws}", file=sys.stderr, flush=True)
+    return pd.DataFrame(rows)
+
+
+def main() -> int:
+    """Print the table; fail where a test does not hold its level."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--draws", type=int, default=2000, help="worlds a test (default 2000)")
+    parser.add_argument("--only", default="", help="tests whose name holds this")
+    options = parser.parse_args()
+    claims = tuple(one for one in CLAIMS if options.only in one.name)
+    found = table(options.draws, claims=claims)
+    print(found.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    return int(not (found["holds"] | found["naive"]).all())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
