@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from tl_ext import upstream
+from tl_ext.activations.digests import contents, digest, sha
 from tl_ext.concepts.concept import Concept
 from tl_ext.dictionaries.dictionary import Dictionaries, Dictionary, forward_order
 from tl_ext.dictionaries.loading import load_dictionaries
@@ -71,11 +69,11 @@ class Session:
         sampled = [*(one.text for each in self.concepts for one in each.examples), *self.background]
         return {
             "versions": upstream.versions(),
-            "model": _digest(self.model.named_parameters()),
-            "dictionaries": {id: _digest(_contents(one)) for id, one in self.dictionaries.items()},
-            "tokenizer": _sha(repr(self.model.tokenizer(sampled)["input_ids"])),
-            "texts": _sha(repr(texts)),
-            "background": _sha(repr(self.background)),
+            "model": digest(self.model.named_parameters()),
+            "dictionaries": {id: digest(contents(one)) for id, one in self.dictionaries.items()},
+            "tokenizer": sha(repr(self.model.tokenizer(sampled)["input_ids"])),
+            "texts": sha(repr(texts)),
+            "background": sha(repr(self.background)),
             "plan": self.plan.as_json(),
         }
 
@@ -322,38 +320,3 @@ def _label(id: str, dictionary: Dictionary) -> DictionaryLabel:
         d_latent=dictionary.d_latent,
         neuronpedia=dictionary.neuronpedia_id or "",
     )
-
-
-def _contents(thing: object, name: str = "") -> Iterator[tuple[str, object]]:
-    """Every tensor, number and word that a dictionary is made of, by name."""
-    if isinstance(thing, torch.nn.Module):
-        yield from thing.state_dict(prefix=f"{name}.").items()
-        thing = getattr(thing, "cfg", None)
-    if isinstance(thing, torch.Tensor | str | int | float | None):
-        yield name, thing
-    elif isinstance(thing, Mapping):
-        for key, value in thing.items():
-            yield from _contents(value, f"{name}.{key}")
-    elif isinstance(thing, Sequence):
-        for index, value in enumerate(thing):
-            yield from _contents(value, f"{name}.{index}")
-    elif hasattr(thing, "__dict__"):
-        for key, value in vars(thing).items():
-            yield from _contents(value, f"{name}.{key}")
-
-
-def _digest(named: Iterable[tuple[str, object]]) -> str:
-    """A short mark that changes when weights change; sums are enough to tell checkpoints apart."""
-    parts: list[object] = []
-    with torch.no_grad():
-        for name, one in named:
-            if isinstance(one, torch.Tensor):
-                values = one.double()
-                parts.append((name, tuple(one.shape), float(values.sum()), float(values.norm())))
-            else:
-                parts.append((name, one))
-    return _sha(repr(parts))
-
-
-def _sha(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
