@@ -20,8 +20,8 @@ from .models.activation import activate as activate
 from .models.loading import Processing as Processing
 from .models.loading import load_model as load_model
 from .models.tokens import batch as batch
-from .steering.generation import Generations as Generations
 from .steering.generation import steer as steer
+from .steering.generations import Generations as Generations
 from .steering.vectors import SteeringVector as SteeringVector
 from .steering.vectors import combine as combine
 from .steering.vectors import diff_of_means as diff_of_means

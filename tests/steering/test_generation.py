@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -17,10 +16,11 @@ from torch import Tensor
 
 from tl_ext.errors import HookPointError, InputError
 from tl_ext.interventions.applied import applied
-from tl_ext.interventions.edits import Add, Clamp, Edit, Splice
+from tl_ext.interventions.edits import Add, AddEach, Clamp, Edit, Splice
 from tl_ext.models.hook_points import hooked
 from tl_ext.models.tokens import batch, prefix_ids
-from tl_ext.steering.generation import Generations, _Sampler, steer
+from tl_ext.steering.generation import steer, steer_each
+from tl_ext.steering.generations import Generations
 
 PROMPTS = ["w5 w6 w7 w8 w9", "w12 w13", "w5", "w20 w21 w22 w23"]
 NEW = 7
@@ -306,44 +306,6 @@ def test_refusals() -> None:
     assert not model.list_hooks()
 
 
-@given(st.integers(0, 10**6), st.integers(1, 12), st.floats(0, 1, exclude_max=True, width=32))
-def test_the_sampler_never_picks_a_token_without_a_chance(
-    seed: int, k: int, uniform: float
-) -> None:
-    logits = 5 * torch.randn(1, 12, generator=torch.Generator().manual_seed(seed))
-    logits[0, torch.randperm(12, generator=torch.Generator().manual_seed(seed))[:6]] = -math.inf
-    token, log_prob = _Sampler(0.5, k)(logits, torch.tensor([uniform]))
-    best = logits[0].topk(min(k, 6)).indices.tolist()
-    assert int(token) in best
-    torch.testing.assert_close(log_prob[0], logits.log_softmax(-1)[0, int(token)])
-
-
-def test_the_sampler_draws_from_the_distribution() -> None:
-    logits = torch.tensor([[0.0, 1.0, -math.inf, 2.0]])
-    uniform = (torch.arange(1000) + 0.5) / 1000
-    tokens, _ = _Sampler(2.0, None)(logits.expand(1000, 4), uniform)
-    drawn = torch.bincount(tokens, minlength=4) / 1000
-    torch.testing.assert_close(drawn, (logits[0] / 2).softmax(-1), atol=2e-3, rtol=0)
-
-
-def test_the_record() -> None:
-    model = tiny_model()
-    result = steer(
-        model, ["w5 w6", "w7"], Add(POINT, push(), name="<b>up</b>"), samples=2, max_new_tokens=3
-    )
-    frame = result.to_frame()
-    assert list(frame.index) == [0, 1, 2, 3] and len(result) == 4
-    assert list(frame["prompt"]) == ["w5 w6", "w5 w6", "w7", "w7"]
-    assert list(frame["text"]) == list(result.texts)
-    assert (frame["tokens"] == result.new_mask.sum(-1).numpy()).all()
-    assert result.settings["edits"] == [f"add <b>up</b> at {POINT}"]
-    assert "4 of 2 prompts" in repr(result)
-    page = dataclasses.replace(result, texts=("<script>", "&", "", ""))._repr_html_()
-    assert "<script>" not in page and "&lt;script&gt;" in page and "&lt;b&gt;up" in page
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        result.prompts = ()  # type: ignore[misc]
-
-
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_logits_that_are_not_finite_are_told(temperature: float) -> None:
     broken = make_tiny_model()
@@ -352,3 +314,53 @@ def test_logits_that_are_not_finite_are_told(temperature: float) -> None:
         steer(broken, ["w5 w6"], max_new_tokens=2, temperature=temperature)
     with pytest.raises(InputError, match="an edit that is too strong"):
         steer(tiny_model(), ["w5 w6"], Add(POINT, torch.full((WIDTH,), 3e38)), max_new_tokens=2)
+
+
+@settings(max_examples=10)
+@given(st.integers(1, 9), st.integers(1, 2), st.sampled_from(POSITIONS), st.integers(0, 9))
+def test_many_conditions_are_each_as_alone(
+    batch_size: int, samples: int, positions: Any, seed: int
+) -> None:
+    model = tiny_model("llama")
+    other = "blocks.2.hook_resid_pre"
+    conditions: list[Any] = [
+        Add(POINT, push()),
+        (),
+        [Add(other, push(2)), Add(POINT, push(3)), Add(POINT, push(4).double())],
+        Clamp(toy_dictionary(), (2, 9), 5.0),
+        [Add(other, -push(2))],
+    ]
+    given: dict[str, Any] = {
+        "samples": samples,
+        "positions": positions,
+        "seed": seed,
+        "max_new_tokens": 4,
+    }
+    together = steer_each(model, PROMPTS, conditions, batch_size=batch_size, **given)
+    assert len(together) == len(conditions)
+    for condition, found in zip(conditions, together, strict=True):
+        alone = steer(model, PROMPTS, condition, **given)
+        assert_same(found, alone)
+        assert found.settings == alone.settings
+        assert found.prompt.tolist() == alone.prompt.tolist()
+        assert found.sample.tolist() == alone.sample.tolist()
+
+
+def test_a_text_written_under_several_conditions_is_read_once_by_the_unedited_model() -> None:
+    model = tiny_model()
+    weak = [Add(POINT, 1e-7 * push(seed)) for seed in range(6)]
+    rows = []
+    with hooked(model, {POINT: lambda x: rows.append(x.shape)}):
+        found = steer_each(model, PROMPTS, weak, max_new_tokens=2, batch_size=100)
+    assert len({each.texts for each in found}) == 1
+    assert [tuple(shape)[:2] for shape in rows] == [(24, 6), (24, 1), (4, 7)]
+
+
+def test_conditions_are_checked() -> None:
+    model = tiny_model()
+    with pytest.raises(InputError, match="no conditions"):
+        steer_each(model, PROMPTS, [])
+    with pytest.raises(InputError, match="one forward pass"):
+        steer(model, PROMPTS, AddEach(POINT, torch.ones(4, WIDTH)))
+    with pytest.raises(InputError, match="widths \\[5, 24\\]"):
+        steer_each(model, PROMPTS, [Add(POINT, push()), Add(POINT, torch.ones(5))])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tl_ext.errors import InputError
 from tl_ext.steering import scores
-from tl_ext.steering.generation import Generations
+from tl_ext.steering.generations import Generations
 
 
 def record(

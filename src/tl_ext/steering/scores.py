@@ -18,7 +18,7 @@ from tl_ext.concepts.spans import occurrences
 from tl_ext.errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from tl_ext.steering.generation import Generations
+    from tl_ext.steering.generations import Generations
 
 Scorer = Callable[["Generations"], "pd.Series[float]"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 if TYPE_CHECKING:
-    from tl_ext.steering.generation import Generations
+    from tl_ext.steering.generations import Generations
 
 
 def words(generations: Generations) -> pd.Series[float]:
