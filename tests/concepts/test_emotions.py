@@ -7,6 +7,7 @@ import regex
 from transformers import PreTrainedTokenizerFast
 
 from tl_ext.concepts import Concept, emotions, occurrences, word_spans_many
+from tl_ext.concepts.matched import in_shared_frames
 from tl_ext.errors import InputError
 
 ALL = emotions.concepts(languages=emotions.LANGUAGES)
@@ -102,3 +103,29 @@ def test_languages_have_one_number_of_texts() -> None:
 def test_what_there_is_not(names: Any, languages: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         emotions.concepts(names, languages)
+
+
+@pytest.mark.parametrize("language", emotions.LANGUAGES)
+def test_matched_words_stand_in_the_frames_of_the_emotions_and_say_none(language: str) -> None:
+    words, said = emotions.matched([language]), emotions.concepts(languages=[language])
+    assert len(words) >= 59
+    assert len({concept.label for concept in words}) == len(words)
+    taken = {word for concept in said for word in concept.words + concept.control_words}
+    for concept in words:
+        assert not taken & set(concept.words)
+        for example in concept.examples:
+            ((start, _),) = occurrences(example.text, example.word)
+            assert start > 0
+            assert not any(occurrences(example.text, word) for word in taken)
+    for concept in said:
+        own, others = in_shared_frames(concept, words)
+        assert own == concept.examples[5:]  # the common frames come last
+        assert {len(one) for one in others} == {len(own)}
+
+
+def test_french_matched_words_agree_with_what_they_are_said_of() -> None:
+    old = {concept.name: concept for concept in emotions.matched(["fr"])}["vieux"]
+    assert set(old.words) == {"vieux", "vieille", "vieilles"}
+    happy = emotions.concepts(["happy"], ["fr"])[0].examples[5:]
+    feminine = [example.word.startswith("heureuse") for example in happy]
+    assert feminine == [example.word.startswith("vieille") for example in old.examples]

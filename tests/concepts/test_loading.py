@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 import regex
 
-from tl_ext.concepts import Concept, Example, dump_concepts, emotions, load_concepts, loading
+from tl_ext.concepts import (
+    Concept,
+    Example,
+    dump_concepts,
+    emotions,
+    load_concepts,
+    load_matched,
+    loading,
+)
 from tl_ext.errors import InputError, WordNotFoundError
 
 
@@ -147,3 +155,49 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes("é".encode("latin-1"))
     with pytest.raises(InputError, match="cannot be read"):
         load_concepts(tmp_path / "latin.yaml")
+
+
+def test_matched_words_are_concepts_of_their_own_in_the_common_frames(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        """\
+language: fr
+frames:
+  - Elle est {f} ce soir.
+  - frame: Il est {m} de venir.
+    control: Il est {m} et il vient.
+matched: [{m: grand, f: grande}, jeune]
+concepts:
+  proud: {words: [{m: fier, f: fière}]}
+""",
+        encoding="utf-8",
+    )
+    tall, young = load_matched(path)
+    assert (tall.label, young.label) == ("grand (fr)", "jeune (fr)")
+    assert tall.examples == (
+        Example("Elle est grande ce soir.", "grande"),
+        Example("Il est grand et il vient.", "grand"),
+    )
+    (proud,) = load_concepts(path)
+    assert not proud.controls
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            "matched: [tall, tall]\nframes: ['I am {word}.']",
+            r"matched.*tall \(en\) is there already",
+        ),
+        ("matched: [tall]", "no common 'frames'"),
+        ("matched: [{m: tall}]\nframes: ['I am {word}.']", "asks for a form"),
+    ],
+)
+def test_matched_words_that_cannot_be_read_are_told(
+    tmp_path: Path, source: str, message: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    concepts = "concepts: {proud: {examples: [{text: So proud., word: proud}]}}"
+    path.write_text(f"language: en\n{source}\n{concepts}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        load_matched(path)

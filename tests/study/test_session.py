@@ -37,6 +37,23 @@ def test_chinese_is_studied_where_the_card_lists_it(
     assert open_session(model=checkpoint, **options).plan.languages == ("en", "fr")
 
 
+def test_matched_words_are_the_files_the_callers_or_the_built_in(
+    checkpoint: Path, dictionaries: Path, tmp_path: Path
+) -> None:
+    options = {"model": checkpoint, "dictionaries": [dictionaries], "background": ["I am here."]}
+    session = open_session(**options, languages=["en"])
+    assert [one.label for one in session.plan.matched] == [one.label for one in session.matched]
+    assert {one.language for one in session.matched} == {"en"} and len(session.matched) >= 59
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        'language: en\nframes: ["I am {word}."]\nmatched: [tall]\nconcepts: {proud: {words: [proud]}}'
+    )
+    own = open_session(**options, concepts=file)
+    assert [one.name for one in own.matched] == ["tall"]
+    given = open_session(**options, concepts=file, matched=[])
+    assert given.matched == () and given.key() != own.key()
+
+
 def test_the_model_is_processed_as_the_dictionaries_state(
     checkpoint: Path, dictionaries: Path, tmp_path: Path
 ) -> None:

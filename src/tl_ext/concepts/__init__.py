@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from tl_ext.concepts.aggregation import aggregate, word_rows
 from tl_ext.concepts.concept import Concept, Example
-from tl_ext.concepts.loading import dump_concepts, load_concepts
+from tl_ext.concepts.loading import dump_concepts, load_concepts, load_matched
 from tl_ext.concepts.spans import occurrences, word_spans, word_spans_many
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "aggregate",
     "dump_concepts",
     "load_concepts",
+    "load_matched",
     "occurrences",
     "word_rows",
     "word_spans",

@@ -11,7 +11,7 @@ from functools import cache
 from importlib import resources
 
 from tl_ext.concepts.concept import Concept
-from tl_ext.concepts.loading import parse_concepts
+from tl_ext.concepts.loading import parse_concepts, parse_matched
 from tl_ext.errors import InputError, nearest
 
 NAMES = ("happy", "sad", "excited")
@@ -41,11 +41,39 @@ def concepts(
     return [_of(language)[name] for language in languages for name in names]
 
 
+def matched(languages: Sequence[str] = ("en", "fr")) -> list[Concept]:
+    """Words that say no feeling, each as a concept of its own in the 28 frames of the emotions.
+
+    What a dictionary does at many such words is what chance does at a word in that place; see
+    [`similarity_null`][tl_ext.study.calls.similarity_null].
+
+    Args:
+        languages: In which languages, of "en", "fr" and "zh".
+
+    Returns:
+        A concept per word, named by the word, language by language; 80 or more in each.
+
+    Raises:
+        InputError: There is no such language, or none is asked for.
+    """
+    _check("language", languages, LANGUAGES)
+    return [concept for language in languages for concept in _matched(language)]
+
+
 @cache
 def _of(language: str) -> dict[str, Concept]:
+    return {concept.name: concept for concept in parse_concepts(*_file(language))}
+
+
+@cache
+def _matched(language: str) -> tuple[Concept, ...]:
+    return tuple(parse_matched(*_file(language)))
+
+
+def _file(language: str) -> tuple[str, str]:
+    """The text of a language's file, and what messages call it."""
     file = resources.files("tl_ext.concepts") / "frames" / f"{language}.yaml"
-    source = file.read_text(encoding="utf-8")
-    return {concept.name: concept for concept in parse_concepts(source, f"frames/{language}.yaml")}
+    return file.read_text(encoding="utf-8"), f"frames/{language}.yaml"
 
 
 def _check(kind: str, asked: Sequence[str], known: tuple[str, ...]) -> None:

@@ -7,6 +7,7 @@ A file holds one document for each language, set apart by `---`:
       - I am so {word} today.
       - The {word} girl waited for the bus.
     controls: [tired, busy]       # ... and so do the words that take its place
+    matched: [tall, old]          # ... and these, each by itself in all of them (see below)
     concepts:
       happy:
         words: [happy, cheerful]
@@ -35,9 +36,11 @@ A word that changes with what it is said of is a mapping of forms, and the slot 
         frames:
           - Elle est si {f} aujourd'hui.
 
-A word without forms fits every slot. A concept needs `words` where it has frames, and frames or
-`examples` in any case; everything else may be left out. All slots are in braces, one to a frame; a
-frame that begins with one is quoted, as YAML asks.
+A word without forms fits every slot. `matched` words are read by `load_matched`: each becomes a
+concept of its own in the common frames, so that many such words show what chance does. They are
+words that fit the slots and say nothing like the concepts; 59 of them or more serve well. A concept
+needs `words` where it has frames, and frames or `examples` in any case; everything else may be left
+out. All slots are in braces, one to a frame; a frame that begins with one is quoted, as YAML asks.
 """
 
 from __future__ import annotations
@@ -54,7 +57,7 @@ from tl_ext.concepts.concept import Concept, Example
 from tl_ext.errors import InputError, nearest
 
 _SLOT = regex.compile(r"\{(\w+)\}")
-_DOCUMENT = ("language", "frames", "controls", "concepts")
+_DOCUMENT = ("language", "frames", "controls", "matched", "concepts")
 _CONCEPT = ("words", "frames", "controls", "examples", "control_examples")
 _FRAME = ("frame", "words", "control")
 _EXAMPLE = ("text", "word")
@@ -77,30 +80,64 @@ def load_concepts(path: str | Path) -> list[Concept]:
             the place in it.
         WordNotFoundError: A word does not stand in its text.
     """
-    path = Path(path)
-    try:
-        source = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The concept file {path} cannot be read: {error}.") from error
-    return parse_concepts(source, str(path))
+    return parse_concepts(_source(path), str(path))
+
+
+def load_matched(path: str | Path) -> list[Concept]:
+    """Read the matched words of a YAML file, each as a concept of its own in the common frames.
+
+    Args:
+        path: The file, in UTF-8; its format is described at the head of this module.
+
+    Returns:
+        A concept per word, named by the word (by the first of its forms), in the file's order. Empty
+        where the file lists none.
+
+    Raises:
+        InputError: As for `load_concepts`; or a word is there twice, or there are words and no frames.
+    """
+    return parse_matched(_source(path), str(path))
 
 
 def parse_concepts(source: str, name: str) -> list[Concept]:
     """Read concepts from YAML text; `name` is what messages call it."""
+    concepts: list[Concept] = []
+    for document, at in _documents(source, name):
+        _add(concepts, _language(document, at), at)
+    if not concepts:
+        raise InputError(f"{name} has no concepts. Give a language and its concepts.")
+    return concepts
+
+
+def parse_matched(source: str, name: str) -> list[Concept]:
+    """Read matched words from YAML text; `name` is what messages call it."""
+    concepts: list[Concept] = []
+    for document, at in _documents(source, name):
+        _add(concepts, _matched(document, at), at / "matched")
+    return concepts
+
+
+def _source(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The concept file {path} cannot be read: {error}.") from error
+
+
+def _documents(source: str, name: str) -> Iterator[tuple[object, _Place]]:
     try:
         documents = list(yaml.load_all(source, Loader=_Loader))
     except yaml.YAMLError as error:
         raise InputError(f"{name} is no valid YAML: {error}") from error
-    concepts: list[Concept] = []
     for i, document in enumerate(documents):
-        at = _Place(name, f"document {i + 1}" if len(documents) > 1 else "")
-        for concept in _language(document, at):
-            if concept.label in {other.label for other in concepts}:
-                raise at.error(f"{concept.label} is there already. Give each name once a language.")
-            concepts.append(concept)
-    if not concepts:
-        raise InputError(f"{name} has no concepts. Give a language and its concepts.")
-    return concepts
+        yield document, _Place(name, f"document {i + 1}" if len(documents) > 1 else "")
+
+
+def _add(concepts: list[Concept], more: Iterable[Concept], at: _Place) -> None:
+    for concept in more:
+        if concept.label in {other.label for other in concepts}:
+            raise at.error(f"{concept.label} is there already. Give each name once a language.")
+        concepts.append(concept)
 
 
 def dump_concepts(concepts: Iterable[Concept]) -> str:
@@ -213,6 +250,21 @@ def _language(document: object, at: _Place) -> Iterator[Concept]:
     for name, concept in concepts.items():
         here.strings(name)
         yield _concept(name, language, concept, here / name, frames, controls)
+
+
+def _matched(document: object, at: _Place) -> Iterator[Concept]:
+    """Each matched word in every common frame, where a control word's frame differs in that one."""
+    given = at.mapping(document, _DOCUMENT, needed=("language", "concepts"))
+    language = (at / "language").strings(given["language"])
+    frames = list(_frames(given.get("frames"), at / "frames"))
+    words = list(_words(given.get("matched"), at / "matched"))
+    if words and not frames:
+        raise (at / "matched").error("there are no common 'frames' to put these words in.")
+    for word in words:
+        name = word if isinstance(word, str) else next(iter(word.values()))
+        yield Concept(
+            name, language, tuple(_filled(frame.control, word, frame.at) for frame in frames)
+        )
 
 
 def _concept(

@@ -72,6 +72,8 @@ class Plan:
         model: The model's name.
         dictionaries: In the order in which a forward pass reaches them.
         concepts: In the order given.
+        matched: Words beside them that are no such concept, each a concept of its own, see
+            [`Session`][tl_ext.study.session.Session].
         focus: The id of the dictionary that single-layer figures are drawn for.
         top: How many latents count as a concept's strongest.
         contrast: How many random live latents stand beside them in similarity figures.
@@ -91,6 +93,7 @@ class Plan:
     over_tokens: str = "sum"
     background: str = ""
     max_tokens: int = 256
+    matched: tuple[ConceptLabel, ...] = ()
 
     @cached_property
     def by_id(self) -> dict[str, DictionaryLabel]:

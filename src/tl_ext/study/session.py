@@ -38,6 +38,8 @@ class Session:
         plan: Their names.
         batch_size: Texts in a forward pass.
         progress: Whether bars are shown.
+        matched: For each language, words that fit the concepts' texts and say nothing like them, each
+            as a concept of its own: what happens at many such words is what chance does.
     """
 
     model: TransformerBridge
@@ -47,6 +49,7 @@ class Session:
     plan: Plan
     batch_size: int = 32
     progress: bool = True
+    matched: tuple[Concept, ...] = ()
 
     def __repr__(self) -> str:
         plan = self.plan
@@ -63,7 +66,7 @@ class Session:
         """Everything that results depend on, as JSON values."""
         texts = [
             [concept.name, concept.language, [[one.text, one.word] for one in group]]
-            for concept in self.concepts
+            for concept in (*self.concepts, *self.matched)
             for group in (concept.examples, concept.controls)
         ]
         sampled = [*(one.text for each in self.concepts for one in each.examples), *self.background]
@@ -84,6 +87,7 @@ def open_session(
     dictionaries: str | Path | Sequence[str | Path] = (),
     concepts: Sequence[Concept] | Path | None = None,
     background: Path | Sequence[str] | None = None,
+    matched: Sequence[Concept] | None = None,
     languages: Sequence[str] | None = None,
     layer: int | None = None,
     seed: int = 0,
@@ -101,6 +105,9 @@ def open_session(
             ones, for the shipped model only.
         concepts: Concepts, or a YAML file of them. None: the exploration's happy, sad and excited.
         background: A text file, one text a line, or texts. None: sampled from the model itself.
+        matched: Words that fit the concepts' texts and say nothing like them, each as a concept of its
+            own. None: those of the YAML file where it lists some, else the built-in ones, see
+            [`built_in`][tl_ext.concepts.matched.built_in].
         languages: Which languages of the built-in concepts. None: English and French, and Chinese
             where the model's card lists it.
         layer: The layer that single-layer figures are drawn for. None: the one at 7/12 of the depth,
@@ -128,6 +135,7 @@ def open_session(
             f"{', '.join(twice)} is given more than once; join the examples in one concept."
         )
     texts, described = background_texts(background, hooked, seed=seed, progress=progress)
+    beside = _matched(matched, chosen, concepts)
     return Session(
         model=hooked,
         dictionaries=loaded,
@@ -136,10 +144,8 @@ def open_session(
         plan=Plan(
             model=str(model),
             dictionaries=tuple(_label(id, one) for id, one in loaded.items()),
-            concepts=tuple(
-                ConceptLabel(one.name, one.language, len(one.examples), len(one.controls))
-                for one in chosen
-            ),
+            concepts=_labels(chosen),
+            matched=_labels(beside),
             focus=_focus(loaded, int(hooked.cfg.n_layers), layer),
             seed=seed,
             background=described,
@@ -147,6 +153,7 @@ def open_session(
         ),
         batch_size=batch_size,
         progress=progress,
+        matched=beside,
     )
 
 
@@ -222,6 +229,28 @@ def _concepts(
         if not chosen:
             raise InputError(f"None of the concepts is said in {', '.join(languages)}.")
     return tuple(chosen)
+
+
+def _matched(
+    given: Sequence[Concept] | None,
+    concepts: Sequence[Concept],
+    source: Sequence[Concept] | Path | None,
+) -> tuple[Concept, ...]:
+    from tl_ext.concepts.loading import load_matched
+    from tl_ext.concepts.matched import built_in
+
+    if given is None and isinstance(source, (str, Path)):
+        given = load_matched(source) or None
+    languages = {one.language for one in concepts}
+    chosen = built_in(concepts) if given is None else given
+    return tuple(one for one in chosen if one.language in languages)
+
+
+def _labels(concepts: Iterable[Concept]) -> tuple[ConceptLabel, ...]:
+    return tuple(
+        ConceptLabel(one.name, one.language, len(one.examples), len(one.controls))
+        for one in concepts
+    )
 
 
 def _card_languages(model: str | Path) -> tuple[str, ...]:
