@@ -246,7 +246,7 @@ def _matched(
     return tuple(one for one in chosen if one.language in languages)
 
 
-def _labels(concepts: Iterable[Concept]) -> tuple[ConceptLabel, ...]:
+def _labels(concepts: Sequence[Concept]) -> tuple[ConceptLabel, ...]:
     return tuple(
         ConceptLabel(one.name, one.language, len(one.examples), len(one.controls))
         for one in concepts
