@@ -137,20 +137,20 @@ def _logits(
 
     with applied(model, prompt_edits, on_prompt):
         logits, cache = forward(model, ids[:, :width], attention[:, :width], use_cache=use_cache)
-    yield logits
+    yield logits[:, -1]
     if use_cache and cache is not None:
         with applied(model, new_edits):
             for end in range(width + 1, width + max_new_tokens):
                 logits, cache = forward(
                     model, ids[:, end - 1 : end], attention[:, :end], use_cache=True, cache=cache
                 )
-                yield logits
+                yield logits[:, -1]
         return
     where = torch.cat([on_prompt, new if new_edits else ~new], dim=1)
     for end in range(width + 1, width + max_new_tokens):
         with applied(model, edits, where[:, :end]):
             logits, _ = forward(model, ids[:, :end], attention[:, :end], use_cache=False)
-        yield logits
+        yield logits[:, -1]
 
 
 def forward(
@@ -160,15 +160,16 @@ def forward(
     *,
     use_cache: bool,
     cache: Any = None,
-) -> tuple[Float[Tensor, "row vocabulary"], Any]:
-    """Logits of the last token, and the cache; upstream derives the positions from the mask."""
+    keep: int = 1,
+) -> tuple[Float[Tensor, "row keep vocabulary"], Any]:
+    """Logits of the last tokens, and the cache; upstream derives the positions from the mask."""
     options: dict[str, Any] = {"use_cache": use_cache}
     if cache is not None:
         options["past_key_values"] = cache
     if ids.shape[1] > 1 and keeps_logits(model):
-        options["logits_to_keep"] = 1
+        options["logits_to_keep"] = keep
     logits, cache = model(ids, return_type="logits_and_cache", attention_mask=attention, **options)
-    return logits[:, -1], cache
+    return logits[:, -keep:], cache
 
 
 def unsteered_log_probs(
