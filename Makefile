@@ -1,7 +1,8 @@
-# make study      the whole exploration on the embedded model, into out/study/
-# make test       every test, in .venv (TransformerLens 3.9.0 with SAELens)
-# make check      style, types, layers, docs, and the wheel in an empty environment
-# make test-tl4   the tests in .venv-tl4 (TransformerLens 4.3.0, no SAELens)
+# make study        the whole exploration on the embedded model, into out/study/
+# make test         every test, in .venv (TransformerLens 3.9.0 with SAELens)
+# make check        style, types, layers, docs, and the wheel in an empty environment
+# make calibration  how often each statistical test says "shown" where nothing is (minutes)
+# make test-tl4     the tests in .venv-tl4 (TransformerLens 4.3.0, no SAELens)
 #
 # TORCH_INDEX=URL adds a package index, for another build of torch.
 
@@ -9,6 +10,7 @@ PYTHON ?= python3.11
 TORCH_INDEX ?=
 JOBS ?= 2
 PYTEST_ARGS ?=
+DRAWS ?= 2000
 
 BIN := .venv/bin
 INSTALL := PYTHON=$(PYTHON) TORCH_INDEX=$(TORCH_INDEX) tools/environment
@@ -18,7 +20,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: study test check lint types layers docs wheel test-tl4 smoke-tl4-sae setup pins clean
+.PHONY: study test calibration check lint types layers docs wheel test-tl4 smoke-tl4-sae setup pins clean
 
 # A study has the machine to itself.
 study: export OMP_NUM_THREADS := $(shell nproc)
@@ -27,6 +29,9 @@ study: .venv/.ready
 
 test: .venv/.ready
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+
+calibration: .venv/.ready
+	$(BIN)/python -m tests.planted.calibration --draws $(DRAWS)
 
 check: lint types layers docs wheel
 
