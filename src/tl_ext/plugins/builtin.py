@@ -72,6 +72,13 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
         "concept_activations",
         "shared_features",
     ),
+    _analysis(
+        "crosslingual",
+        "Features of two languages, and of one",
+        "Which latents belong to a concept in two languages, are they more than two words share by "
+        "chance, and are they in attention?",
+        "readings",
+    ),
 )
 
 FIXES: tuple[FixSpec, ...] = (
