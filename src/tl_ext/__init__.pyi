@@ -4,6 +4,8 @@ from .concepts.concept import Concept as Concept
 from .concepts.concept import Example as Example
 from .concepts.loading import load_concepts as load_concepts
 from .concepts.spans import word_spans as word_spans
+from .dictionaries.example_records import LatentExamples as LatentExamples
+from .dictionaries.examples import latent_examples as latent_examples
 from .dictionaries.loading import load_dictionaries as load_dictionaries
 from .dictionaries.neuronpedia import neuronpedia_link as neuronpedia_link
 from .dictionaries.quality import evaluate_dictionary as evaluate_dictionary

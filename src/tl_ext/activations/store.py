@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -79,6 +79,18 @@ def load(path: Path, key: Mapping[str, object]) -> dict[str, Tensor] | None:
                 return None
             return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (OSError, SafetensorError):
+        return None
+
+
+def stored_key(path: Path) -> dict[str, Any] | None:
+    """The key tensors were stored under; None where there is no such file, or it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as stored:
+            known: dict[str, Any] = json.loads((stored.metadata() or {})[KEY])
+            return known
+    except (OSError, SafetensorError, KeyError, ValueError):
         return None
 
 
