@@ -24,6 +24,8 @@ from .models.loading import load_model as load_model
 from .models.tokens import batch as batch
 from .steering.generation import steer as steer
 from .steering.generations import Generations as Generations
+from .steering.sweep import Sweep as Sweep
+from .steering.sweep import steering_sweep as steering_sweep
 from .steering.vectors import SteeringVector as SteeringVector
 from .steering.vectors import combine as combine
 from .steering.vectors import diff_of_means as diff_of_means

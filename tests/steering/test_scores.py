@@ -86,21 +86,21 @@ def test_language() -> None:
         texts=[english, french, french, english, " 1 2 3", english],
         prompts=("I think that this is", "Je pense que c'est une", "12:"),
     )
-    kept = scores.language(made)
+    kept = scores.language_kept(made)
     assert kept[0] > 0.9 and kept[1] > 0.9  # English after English, French after French
     assert math.isnan(kept[2])  # a prompt in no language
     assert kept[3] > 0.9 and math.isnan(kept[4]) and math.isnan(kept[5])
-    turned = scores.language(made, expected="fr")
+    turned = scores.language_kept(made, expected="fr")
     assert turned[1] > 0.9 and turned[2] > 0.9 and turned[0] < 0.1
     table = scores.language_probabilities([english, french], ("en", "fr", "zh"))
     assert list(table.columns) == ["en", "fr", "zh"]
     np.testing.assert_allclose(table.sum(axis=1), 1, atol=1e-5)
     with pytest.raises(InputError, match="'de' is not among"):
-        scores.language(made, expected="de")
+        scores.language_kept(made, expected="de")
     with pytest.raises(InputError, match="two or more"):
-        scores.language(made, among=["en"])
+        scores.language_kept(made, among=["en"])
     with pytest.raises(InputError, match="does not know"):
-        scores.language(made, among=["en", "xx"])
+        scores.language_kept(made, among=["en", "xx"])
 
 
 def test_concept_words() -> None:
@@ -127,8 +127,13 @@ def test_the_registered_scorers_are_here_and_map_to_the_unit_interval() -> None:
     from tl_ext.plugins.manager import resolve
 
     made = record(texts=[" the weather", " the the"], log_probs=[[-1.0, -2.0], [-0.5, 0.0]])
+    needed: dict[str, Any] = {
+        "concept_words": {"words": ["weather"]},
+        "concept": {"word_log_probs": torch.tensor([[-1.0, -3.0]] * len(made.prompts))},
+        "side_effect": {"divergence": torch.tensor([0.0, 2.0, math.nan])},
+    }
     for spec in SCORERS:
-        options = {"words": ["weather"]} if spec.name == "concept" else {}
+        options = needed.get(spec.name, {})
         score = resolve(spec.score)(made, **options)
         assert isinstance(score, pd.Series) and len(score) == 2
         mapped = score if spec.map_to_unit is None else resolve(spec.map_to_unit)(score)

@@ -118,27 +118,47 @@ DICTIONARY_SOURCES: tuple[DictionarySourceSpec, ...] = (
     ),
 )
 
+
+def _scorer(
+    name: str, description: str, *, mapped: str | None = None, higher: bool = True
+) -> ScorerSpec:
+    """One of ours: a function of its name in tl_ext.steering.scores."""
+    module = "tl_ext.steering.scores"
+    return ScorerSpec(
+        name=name,
+        score=f"{module}:{name}",
+        description=description,
+        map_to_unit=mapped and f"{module}:{mapped}",
+        higher_is_better=higher,
+    )
+
+
 SCORERS: tuple[ScorerSpec, ...] = (
-    ScorerSpec(
-        name="fluency",
-        score="tl_ext.steering.scores:fluency",
-        description="mean log-probability per token under the unsteered model, in nats",
-        map_to_unit="tl_ext.steering.scores:fluency_to_unit",
+    _scorer(
+        "concept",
+        "log-probability, in nats, of the words behind word_log_probs= after the prompt; mapped: their "
+        "probability",
+        mapped="concept_to_unit",
     ),
-    ScorerSpec(
-        name="diversity",
-        score="tl_ext.steering.scores:diversity",
-        description="share of distinct token n-grams (n=2) within a continuation, 0 to 1",
+    _scorer(
+        "fluency",
+        "mean log-probability per token under the unsteered model, in nats; mapped: 1 / perplexity",
+        mapped="fluency_to_unit",
     ),
-    ScorerSpec(
-        name="language",
-        score="tl_ext.steering.scores:language",
-        description="probability that a continuation is in the language expected=, or its prompt's",
+    _scorer("diversity", "share of distinct token n-grams (n=2) within a continuation, 0 to 1"),
+    _scorer(
+        "language_kept",
+        "probability that a continuation is in the language expected=, or its prompt's, among=",
     ),
-    ScorerSpec(
-        name="concept",
-        score="tl_ext.steering.scores:concept_words",
-        description="share of a continuation's letters that stand in one of words=, 0 to 1",
+    _scorer(
+        "side_effect",
+        "mean KL(unsteered || steered) per token on neutral texts, divergence=, in nats; mapped: "
+        "exp(-KL)",
+        mapped="side_effect_to_unit",
+        higher=False,
+    ),
+    _scorer(
+        "concept_words", "share of a continuation's letters that stand in one of words=, 0 to 1"
     ),
 )
 

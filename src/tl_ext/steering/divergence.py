@@ -90,7 +90,8 @@ def _log_probs(
     """Of the next token, for the texts `times` times over."""
     logits = model(tokens.ids.repeat(times, 1), attention_mask=tokens.mask.long().repeat(times, 1))
     log_probs: Tensor = logits.float().log_softmax(-1)
-    return log_probs.clamp_(min=_LEAST).unflatten(0, (times, len(tokens.ids)))
+    log_probs.clamp_(min=_LEAST)
+    return log_probs.reshape(times, *tokens.ids.shape, -1)
 
 
 def _divergence(
@@ -109,4 +110,5 @@ def _divergence(
     by_token = steered.sub_(plain).neg_().mul_(plain.exp()).sum(-1)
     counted = tokens.content
     sums: Tensor = by_token.masked_fill(~counted, 0).sum(-1)
-    return (sums / counted.sum(-1)).clamp(min=0)
+    means: Tensor = (sums / counted.sum(-1)).clamp(min=0)
+    return means

@@ -2,6 +2,8 @@
 
 Each gives one number a row, indexed as `Generations.to_frame()`; NaN where a continuation leaves
 nothing to score. `*_to_unit` maps a score to [0, 1], 1 being best; scores without one lie there.
+`concept` and `side_effect` are of the edit rather than of one text: they are given what was measured
+(`word_log_probabilities`, `divergence_each`), and put it beside the text.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import regex
+from jaxtyping import Float
+from torch import Tensor
 
 from tl_ext.concepts.spans import occurrences
 from tl_ext.errors import InputError, nearest
@@ -53,6 +57,60 @@ def fluency_to_unit(score: pd.Series[float]) -> pd.Series[float]:
     return pd.Series(np.exp(score.to_numpy()).clip(0, 1), index=score.index, name=score.name)
 
 
+def concept(
+    generations: Generations, *, word_log_probs: Float[Tensor, "prompt continuation"] | None = None
+) -> pd.Series[float]:
+    """How probable the concept's words are after the row's prompt, in nats: a log-probability.
+
+    Of the words together, each over all its tokens, under the edit; the same for all samples.
+
+    Args:
+        generations: What to score.
+        word_log_probs: For each prompt the log-probability of each word of the list, as
+            [`word_log_probabilities`][tl_ext.steering.words.word_log_probabilities] gives it.
+
+    Raises:
+        InputError: There are no log-probabilities, or not as many rows as prompts.
+    """
+    if word_log_probs is None or len(word_log_probs) != len(generations.prompts):
+        given = "none" if word_log_probs is None else f"{len(word_log_probs)} rows of them"
+        raise InputError(
+            f"The words' log-probabilities are needed after each of {len(generations.prompts)} "
+            f"prompts, and {given} were given: pass word_log_probs=word_log_probabilities(...)."
+        )
+    return _series(word_log_probs.logsumexp(-1)[generations.prompt].tolist(), "concept")
+
+
+def concept_to_unit(score: pd.Series[float]) -> pd.Series[float]:
+    """The probability itself, in [0, 1]."""
+    return fluency_to_unit(score)
+
+
+def side_effect(
+    generations: Generations, *, divergence: Float[Tensor, " text"] | None = None
+) -> pd.Series[float]:
+    """What the edit does to neutral texts: mean divergence per token, in nats; lower is better.
+
+    Args:
+        generations: What to score; all rows get the same number.
+        divergence: For each neutral text KL(unsteered || steered), as
+            [`divergence_each`][tl_ext.steering.divergence.divergence_each] gives it.
+
+    Raises:
+        InputError: There are no divergences.
+    """
+    if divergence is None or not len(divergence):
+        raise InputError(
+            "The divergence on neutral texts is needed: pass divergence=divergence_each(...)[0]."
+        )
+    return _series([float(divergence.nanmean())] * len(generations), "side_effect")
+
+
+def side_effect_to_unit(score: pd.Series[float]) -> pd.Series[float]:
+    """exp(-KL), in (0, 1]: 1 where neutral texts are left as they were."""
+    return fluency_to_unit(-score)
+
+
 def diversity(generations: Generations, *, n: int = 2) -> pd.Series[float]:
     """Distinct-n: the share of distinct n-grams of tokens within a continuation, 0 to 1.
 
@@ -82,7 +140,7 @@ def diversity(generations: Generations, *, n: int = 2) -> pd.Series[float]:
     return _series(shares, "diversity")
 
 
-def language(
+def language_kept(
     generations: Generations,
     *,
     expected: str | None = None,
@@ -112,13 +170,13 @@ def language(
         )
     probabilities = language_probabilities(generations.texts, among)
     if expected is not None:
-        return _series(probabilities[expected].tolist(), "language")
+        return _series(probabilities[expected].tolist(), "language_kept")
     prompt = generations.prompt.numpy()
     own = language_probabilities(generations.prompts, among).to_numpy()[prompt]
     column = np.nan_to_num(own).argmax(axis=-1)
     kept = probabilities.to_numpy()[np.arange(len(generations)), column]
     # A prompt without a letter is in no language, and its continuations cannot keep it.
-    return _series(np.where(np.isnan(own).any(-1), np.nan, kept).tolist(), "language")
+    return _series(np.where(np.isnan(own).any(-1), np.nan, kept).tolist(), "language_kept")
 
 
 def language_probabilities(texts: Sequence[str], among: Sequence[str]) -> pd.DataFrame:
