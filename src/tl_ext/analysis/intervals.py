@@ -87,9 +87,24 @@ def bootstrap(
     if size < 2:
         return UNDEFINED
     random = np.random.default_rng(seed)
-    found = np.array([statistic(random.integers(0, size, size)) for _ in range(draws)], dtype=float)
-    known = found[~np.isnan(found)]
-    if 2 * len(known) < draws:
+    return percentiles(
+        [statistic(random.integers(0, size, size)) for _ in range(draws)], level=level
+    )
+
+
+def percentiles(found: ArrayLike, *, level: float = 0.95) -> Interval:
+    """The percentile interval of a statistic from its values over resamples.
+
+    Args:
+        found: One a resample; NaN where it was undefined there.
+        level: Of the interval.
+
+    Returns:
+        The interval over the defined values; undefined where fewer than half are.
+    """
+    values = _column(found, "found")
+    known = values[~np.isnan(values)]
+    if not len(known) or 2 * len(known) < len(values):
         return UNDEFINED
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))

@@ -37,27 +37,14 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
         "What a dictionary leaves unexplained, none of the following can see.",
     ),
     _analysis(
-        "background",
-        "Background",
-        "What every latent does on background text.",
-    ),
-    _analysis(
         "readings",
         "Readings",
         "Every latent at every concept's words and on background text.",
-        "background",
     ),
     _analysis(
         "concept_activations",
         "Features of a concept",
         "Which latents fire at the words that say each concept, and how strongly?",
-        "readings",
-    ),
-    _analysis(
-        "latent_examples",
-        "What these latents are elsewhere",
-        "On which texts is each concept's latent highest, how often does it fire, and how strongly?",
-        "background",
         "readings",
     ),
     _analysis(
@@ -83,7 +70,6 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
         "One concept in two languages",
         "Which latents fire on the word in both languages, in the residual stream and in attention?",
         "concept_activations",
-        "shared_features",
     ),
     _analysis(
         "crosslingual",

@@ -6,7 +6,6 @@ drawn.
 
 from __future__ import annotations
 
-from tl_ext.report.dashboard import Dashboard, Dashboards, ShownContext, TokenWeights
 from tl_ext.report.interactive import notebook
 from tl_ext.report.marks import (
     Annotation,
@@ -34,8 +33,6 @@ __all__ = [
     "Axis",
     "Bars",
     "Continuation",
-    "Dashboard",
-    "Dashboards",
     "Figure",
     "Heatmap",
     "Histogram",
@@ -50,11 +47,9 @@ __all__ = [
     "Scatter",
     "Section",
     "Series",
-    "ShownContext",
     "Stems",
     "TableMark",
     "TokenText",
-    "TokenWeights",
     "notebook",
     "render",
     "write_page",

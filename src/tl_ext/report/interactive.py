@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from tl_ext.report import html, plotly_spec
-from tl_ext.report.dashboard import Dashboard, Dashboards
 from tl_ext.report.marks import Mark, Panels, Samples, TableMark, TokenText
 from tl_ext.report.wording import visible
 
@@ -81,7 +80,7 @@ def notebook_html(mark: Mark) -> str:
         HTML with its styles. Text and tables are HTML altogether; other figures are a picture that
         turns interactive where plotly.js is on the page.
     """
-    if isinstance(mark, TokenText | TableMark | Samples | Dashboard | Dashboards):
+    if isinstance(mark, TokenText | TableMark | Samples):
         return html.alone(mark, html.fragment(mark, "shown"))
     import base64
 

@@ -16,7 +16,6 @@ from urllib.parse import quote
 from tl_ext.errors import InputError
 from tl_ext.report import _coerce
 from tl_ext.report._files import write_whole
-from tl_ext.report.dashboard import Dashboard, Dashboards
 from tl_ext.report.marks import Mark, Samples, TableMark, TokenText
 
 
@@ -76,7 +75,7 @@ class Figure:
     @property
     def needs_script(self) -> bool:
         """Whether it is drawn by plotly.js."""
-        return not isinstance(self.mark, TableMark | TokenText | Samples | Dashboard | Dashboards)
+        return not isinstance(self.mark, TableMark | TokenText | Samples)
 
 
 Block = Paragraph | Figure

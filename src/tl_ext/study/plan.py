@@ -110,6 +110,20 @@ class Plan:
         """The dictionaries of attention outputs."""
         return self.of_kind("z", "attn_out")
 
+    @property
+    def by_kind(self) -> dict[str, tuple[DictionaryLabel, ...]]:
+        """The dictionaries by what their hook points hold, in words; kinds without any are left out."""
+        parts = {
+            "attention": self.attention,
+            "MLP": self.of_kind("mlp_out"),
+            "residual stream": self.residual,
+        }
+        named = {one.id for part in parts.values() for one in part}
+        for one in self.dictionaries:
+            if one.id not in named:
+                parts[one.kind] = (*parts.get(one.kind, ()), one)
+        return {name: part for name, part in parts.items() if part}
+
     def of_kind(self, *kinds: str) -> tuple[DictionaryLabel, ...]:
         """The dictionaries whose hook points hold one of these."""
         return tuple(one for one in self.dictionaries if one.kind in kinds)

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import torch
-from jaxtyping import Int
 from torch import Tensor
 
-from tl_ext.analysis.crosslingual import Said, crosslingual_table, firing_chance
+from tl_ext.analysis.crosslingual import (
+    FRAME,
+    NOT_SHOWN,
+    SHARED,
+    Said,
+    crosslingual_table,
+    firing_chance,
+)
+from tl_ext.analysis.overlap import overlap, pooled
 from tl_ext.study.analyses.readings import NAME as READINGS
 from tl_ext.study.analyses.readings import Readings
+from tl_ext.study.language_sharing import Resampled, sharing_tables
 from tl_ext.study.plan import ConceptLabel, Plan
 
 if TYPE_CHECKING:
-    from tl_ext.concepts.concept import Concept
     from tl_ext.report.page import Figure
     from tl_ext.study.session import Session
 
@@ -25,44 +31,23 @@ NAME = "crosslingual"
 
 
 def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """How many tokens words have, which control stands in which frame, how long directions are."""
+    """What the tests need beyond the readings.
+
+    Returns:
+        `{id}/norms`, the length of each decoder direction; `{i}/tokens`, how many tokens the word of
+        each text of the i-th concept has; `{i}/pairs`, which control text stands in its frame; and
+        what `word_members.read` gives.
+    """
+    from tl_ext.study import word_members
+
     tensors = {
         f"{id}/norms": one.directions.detach().float().norm(dim=-1).cpu()
         for id, one in session.dictionaries.items()
     }
     for number, concept in enumerate(session.concepts):
-        tensors[f"{number}/tokens"] = word_tokens(session, concept)
-        tensors[f"{number}/pairs"] = frame_pairs(concept)
-    return tensors
-
-
-def word_tokens(session: Session, concept: Concept) -> Int[Tensor, " text"]:
-    """How many tokens the word of each text has, all its occurrences together."""
-    from tl_ext.concepts.spans import word_spans_many
-
-    texts, words = zip(*((one.text, one.word) for one in concept.examples), strict=True)
-    spans = word_spans_many(session.model.tokenizer, texts, words)
-    return torch.tensor([sum(end - start for start, end in each) for each in spans])
-
-
-def frame_pairs(concept: Concept) -> Int[Tensor, "pair 2"]:
-    """For each text of a concept the control text in its frame; texts left over are paired in order."""
-    from tl_ext.concepts.matched import frame_of
-
-    free: dict[str, list[int]] = {}
-    for index, one in enumerate(concept.controls):
-        free.setdefault(frame_of(one), []).append(index)
-    pairs, left = [], []
-    for index, one in enumerate(concept.examples):
-        waiting = free.get(frame_of(one))
-        if waiting:
-            pairs.append((index, waiting.pop(0)))
-        else:
-            left.append(index)
-    others = sorted(index for waiting in free.values() for index in waiting)
-    # A frame may be worded a little differently for its control word.
-    pairs += zip(left, others, strict=False)
-    return torch.tensor(sorted(pairs), dtype=torch.long).reshape(-1, 2)
+        tensors[f"{number}/tokens"] = word_members.word_tokens(session.model, concept.examples)
+        tensors[f"{number}/pairs"] = word_members.frame_pairs(concept)
+    return tensors | word_members.read(session, Readings(needs[READINGS], session.plan))
 
 
 def pairs(plan: Plan) -> Iterator[tuple[ConceptLabel, ConceptLabel]]:
@@ -116,14 +101,24 @@ def latent_table(
 
 
 def tabulate(tensors: Mapping[str, Mapping[str, Tensor]], plan: Plan) -> dict[str, pd.DataFrame]:
-    """`crosslingual`: a row per dictionary, concept, two languages and latent that belongs to one."""
-    parts = []
+    """The latents, what two languages share of them, and whether that is more than chance.
+
+    `crosslingual`, a row per dictionary, concept, two languages and latent that belongs to one of them;
+    `crosslingual_counts`, how many there are; `crosslingual_sharing`, the share of both languages by
+    dictionary and by kind of hook point, against other words; `crosslingual_null`, the shares with other
+    words; `crosslingual_kinds`, kind against kind; `crosslingual_verdicts`, sentences.
+    """
+    latents, counts, resampled = [], [], []
     for one in plan.dictionaries:
         for first, second in pairs(plan):
-            table = latent_table(tensors, plan, one.id, (first, second))
-            kept = table[table["kind"].ne("not shown") | _belongs(table, first, second)]
-            kept = kept.set_axis([_by_place(str(name), first, second) for name in kept], axis=1)
-            labels: dict[str, str | int] = {
+            both = {each.language: said(tensors, plan, one.id, each) for each in (first, second)}
+            table = crosslingual_table(
+                both,
+                firing_rate=Readings(tensors[READINGS], plan).firing_rate(one.id),
+                norms=tensors[NAME][f"{one.id}/norms"],
+            )
+            table = table.set_axis([_by_place(str(name), first, second) for name in table], axis=1)
+            labels: dict[str, Any] = {
                 "dictionary": one.id,
                 "hook_point": one.hook_point,
                 "layer": one.layer,
@@ -131,21 +126,54 @@ def tabulate(tensors: Mapping[str, Mapping[str, Tensor]], plan: Plan) -> dict[st
                 "a": first.language,
                 "b": second.language,
             }
-            for place, (column, value) in enumerate(labels.items()):
-                kept.insert(place, column, value)
-            parts.append(kept)
-    columns = ["dictionary", "concept", "a", "b", "latent", "kind"]
-    return {NAME: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)}
+            resampled.append(Resampled(one, first, second, overlap(both, seed=plan.seed)))
+            counts.append(labels | _counts(table, resampled[-1]))
+            kept = table[table["kind"].ne(NOT_SHOWN) | table["belongs_a"] | table["belongs_b"]]
+            latents.append(pd.DataFrame([labels]).merge(kept, how="cross"))
+    found = sharing_tables(resampled, tensors[NAME], plan)
+    empty = pd.DataFrame(columns=["dictionary", "concept", "a", "b", "latent", "kind"])
+    return {
+        NAME: pd.concat(latents, ignore_index=True) if latents else empty,
+        f"{NAME}_counts": pd.DataFrame(
+            counts, columns=None if counts else ["dictionary", "a", "b"]
+        ),
+        **{f"{NAME}_{name}": table for name, table in found.items()},
+    }
 
 
 def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
-    """Nothing yet."""
-    return {}
+    """Verdicts, counts by layer, the null of other words, and the latents themselves."""
+    from tl_ext.study import language_figures
+
+    if tables[NAME].empty and tables[f"{NAME}_counts"].empty:
+        return {}
+    found = {name: tables[f"{NAME}_{name}"] for name in ("sharing", "null", "verdicts")}
+    return language_figures.figures(tables[NAME], plan=plan, **found)
 
 
-def _belongs(table: pd.DataFrame, first: ConceptLabel, second: ConceptLabel) -> pd.Series:
-    belongs: pd.Series = table[f"belongs_{first.language}"] | table[f"belongs_{second.language}"]
-    return belongs
+def _counts(table: pd.DataFrame, resampled: Resampled) -> dict[str, Any]:
+    """How many latents belong, and how many are shown to, one concept at one dictionary."""
+    kinds = table["kind"].value_counts()
+    share = pooled([resampled.counts])
+    named = {
+        "shared": SHARED,
+        "private_a": f"private {resampled.first.language}",
+        "private_b": f"private {resampled.second.language}",
+        "frame": FRAME,
+    }
+    return {
+        "live": int(table["live"].iloc[0]) if len(table) else 0,
+        "belong_a": int(table["belongs_a"].sum()),
+        "belong_b": int(table["belongs_b"].sum()),
+        "belong_both": share.both,
+        "belong_either": share.either,
+        "share": share.value,
+        "low": share.interval.low,
+        "high": share.interval.high,
+        **{f"shown_{column}": int(kinds.get(kind, 0)) for column, kind in named.items()},
+        "shown_in_one": int(kinds[kinds.index.str.startswith("shown in")].sum()),
+        "cannot_decide": int((table["decision"] == "cannot decide").sum()),
+    }
 
 
 def _by_place(name: str, first: ConceptLabel, second: ConceptLabel) -> str:

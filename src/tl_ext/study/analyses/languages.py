@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from tl_ext.report.marks import Bars, Panels, Series
+from tl_ext.report.marks import Panels
 from tl_ext.report.page import Figure
 from tl_ext.study.analyses.concept_activations import NAME as ACTIVATIONS
 from tl_ext.study.analyses.concept_activations import concept_stems
-from tl_ext.study.analyses.shared_features import NAME as SHARED
-from tl_ext.study.plan import DictionaryLabel, Plan
+from tl_ext.study.plan import Plan
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +22,7 @@ NAME = "languages"
 MAY = "Which latents fire on both words, on one, and how strongly."
 MAY_NOT = (
     "That a latent which fires on both is bilingual: control words in the same frames are not taken "
-    "out here (the bars below do), and a weak activation may have no effect on what the model says."
+    "out here (the next section does), and a weak activation may have no effect on what the model says."
 )
 
 
@@ -33,7 +32,7 @@ def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict
 
 
 def tabulate(tensors: Mapping[str, Mapping[str, Tensor]], plan: Plan) -> dict[str, pd.DataFrame]:
-    """No table of its own: it draws those of the concepts' activations and of what they share."""
+    """No table of its own: it draws that of the concepts' activations."""
     return {}
 
 
@@ -70,48 +69,4 @@ def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
                 may=MAY,
                 may_not=MAY_NOT,
             )
-    counts = _counts(tables[SHARED], plan, said)
-    if counts is not None:
-        figures["languages-shared"] = counts
     return figures
-
-
-def _counts(shared: pd.DataFrame, plan: Plan, said: Sequence[tuple[str, str]]) -> Figure | None:
-    """How many latents belong to both words beyond their controls, by layer and hook point."""
-    a, b = (f"{name} ({language})" for name, language in said)
-    mine = shared[(shared["a"] == a) & (shared["b"] == b)]
-    if mine.empty:
-        return None
-    parts: dict[str, Sequence[DictionaryLabel]] = {
-        "residual stream": plan.residual,
-        "attention": plan.attention,
-        "MLP": plan.of_kind("mlp_out"),
-    }
-    layers = sorted({one.layer for one in plan.dictionaries})
-    series = []
-    for name, part in parts.items():
-        if part:
-            found = [
-                int(((mine["dictionary"] == each.id) & (mine["kind"] == "shared")).sum())
-                for each in part
-            ]
-            series.append(Series(name, [layers.index(each.layer) for each in part], found))
-    if not series:
-        return None
-    return Figure(
-        Bars(
-            title=f"Latents that belong to both {a} and {b}",
-            labels=[f"layer {layer}" for layer in layers],
-            series=series,
-            y="latents",
-        ),
-        caption=(
-            "Fires on at least half of the texts of both and beyond the control words in both, each by "
-            "its own 95 % interval. No bar: no such latent, or no dictionary there."
-        ),
-        may="Where dictionaries have latents that answer to the word in both languages.",
-        may_not=(
-            "That attention or the residual stream is where languages meet: the dictionaries differ in "
-            "how well they reconstruct, and counts are not corrected for the number of latents."
-        ),
-    )

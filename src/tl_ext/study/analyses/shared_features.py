@@ -30,10 +30,10 @@ def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict
 
 
 def pairs(plan: Plan) -> Iterator[tuple[ConceptLabel, ConceptLabel]]:
-    """Two concepts of one language, then one concept in two languages."""
+    """Two concepts of one language; one concept in two languages is the analysis `crosslingual`."""
     able = [one for one in plan.concepts if one.examples > 1 and one.controls > 1]
     for first, second in combinations(able, 2):
-        if first.language == second.language or first.name == second.name:
+        if first.language == second.language:
             yield first, second
 
 
@@ -83,7 +83,7 @@ def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
     table, language = tables[NAME], plan.languages[0]
     panels = []
     for first, second in pairs(plan):
-        if not first.language == second.language == language:
+        if first.language != language:
             continue
         mine = table[
             (table["dictionary"] == plan.focus)
