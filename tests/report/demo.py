@@ -11,6 +11,8 @@ from tl_ext.report import (
     Axis,
     Bars,
     Continuation,
+    Dashboard,
+    Dashboards,
     Figure,
     Heatmap,
     Histogram,
@@ -24,9 +26,11 @@ from tl_ext.report import (
     Scatter,
     Section,
     Series,
+    ShownContext,
     Stems,
     TableMark,
     TokenText,
+    TokenWeights,
 )
 
 D_LATENT = 24_576
@@ -51,6 +55,32 @@ def stems(seed: int, title: str, *, names: tuple[str, ...] = ("happy (en)",)) ->
     """Stems of one or more series."""
     series = [Series.sparse(name, latents(seed * 7 + i)) for i, name in enumerate(names)]
     return Stems(series=series, length=D_LATENT, title=title)
+
+
+def dashboard(*, texts: tuple[str, ...] = ("I am so happy to see you", "a happy end")) -> Dashboard:
+    """A latent that is high at the third word of each text and beside it."""
+    return Dashboard(
+        title="L7 #2392",
+        note="`blocks.7.hook_resid_pre`, latent 2392",
+        facts=[("fires on", "0.42 % of 120,000 tokens"), ("largest", "12.5")],
+        edges=[1, 2, 4, 8, 16],
+        counts=[30, 80, 25, 0],
+        markers=(Marker(value=1.2, label="5%"), Marker(value=2.5, label="50%")),
+        weights=(
+            TokenWeights("Raises most", [" happy", " glad", "我"], [3.2, 2.5, 0.4]),
+            TokenWeights("Lowers most", [" sad", "\n", ""], [-2.2, -1.5, -0.4]),
+        ),
+        contexts=tuple(
+            ShownContext(
+                [f" {word}" for word in text.split()],
+                [None, 0.0, 3.2, 0.4, *[0.0] * len(text.split())][: len(text.split())],
+                min(2, len(text.split()) - 1),
+                f"text {number}",
+            )
+            for number, text in enumerate(texts)
+        ),
+        link="https://www.neuronpedia.org/gpt2-small/7-res-jb/2392",
+    )
 
 
 def cosines(n: int, seed: int = 0, *, undefined: int | None = None) -> list[list[float]]:
@@ -136,6 +166,18 @@ def page(*, layers: int = 12, wide: int = 60) -> Page:
                         TableMark(title="The most active latents", data=table, first=12),
                         "Firing rate: share of background tokens on which the latent is active.",
                         csv="tables/top.csv",
+                    ),
+                    Figure(dashboard(), "One latent on background text."),
+                    Figure(
+                        Dashboards(
+                            title="Latents on background text",
+                            latents=[
+                                dashboard(),
+                                dashboard(texts=(HOSTILE, "x" * 200, "سعيد جدا")),
+                            ],
+                            groups=["happy", HOSTILE],
+                        ),
+                        "Darker is higher.",
                     ),
                     Figure(
                         Panels(

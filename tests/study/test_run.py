@@ -30,6 +30,7 @@ def result(session: Session, tmp_path_factory: pytest.TempPathFactory) -> StudyR
 
 def test_it_writes_tables_figures_summary_and_page(result: StudyResult) -> None:
     assert {path.name for path in result.folder.iterdir()} == {
+        "examples",
         "figures",
         "index.html",
         "state",

@@ -37,14 +37,27 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
         "What a dictionary leaves unexplained, none of the following can see.",
     ),
     _analysis(
+        "background",
+        "Background",
+        "What every latent does on background text.",
+    ),
+    _analysis(
         "readings",
         "Readings",
         "Every latent at every concept's words and on background text.",
+        "background",
     ),
     _analysis(
         "concept_activations",
         "Features of a concept",
         "Which latents fire at the words that say each concept, and how strongly?",
+        "readings",
+    ),
+    _analysis(
+        "latent_examples",
+        "What these latents are elsewhere",
+        "On which texts is each concept's latent highest, how often does it fire, and how strongly?",
+        "background",
         "readings",
     ),
     _analysis(

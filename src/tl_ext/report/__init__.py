@@ -6,6 +6,7 @@ drawn.
 
 from __future__ import annotations
 
+from tl_ext.report.dashboard import Dashboard, Dashboards, ShownContext, TokenWeights
 from tl_ext.report.interactive import notebook
 from tl_ext.report.marks import (
     Annotation,
@@ -33,6 +34,8 @@ __all__ = [
     "Axis",
     "Bars",
     "Continuation",
+    "Dashboard",
+    "Dashboards",
     "Figure",
     "Heatmap",
     "Histogram",
@@ -47,9 +50,11 @@ __all__ = [
     "Scatter",
     "Section",
     "Series",
+    "ShownContext",
     "Stems",
     "TableMark",
     "TokenText",
+    "TokenWeights",
     "notebook",
     "render",
     "write_page",

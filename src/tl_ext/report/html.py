@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from tl_ext.report import palette, plotly_spec
+from tl_ext.report import dashboard, palette, plotly_spec
+from tl_ext.report.dashboard import Dashboard, Dashboards
 from tl_ext.report.marks import Mark, Panels, Samples, TableMark, TokenText
 from tl_ext.report.wording import cut, short, visible
 
@@ -116,6 +117,8 @@ def fragment(mark: Mark, name: str) -> Markup:
         template, values = "table.html", _table(mark)
     elif isinstance(mark, Samples):
         template, values = "samples.html", {}
+    elif isinstance(mark, Dashboard | Dashboards):
+        template, values = "dashboard.html", _dashboards(mark)
     else:
         template, values = "plot.html", _plots(mark, name)
     drawn = environment().get_template(template).render(mark=mark, name=name, **values)
@@ -179,6 +182,20 @@ def _plots(mark: Mark, name: str) -> dict[str, Any]:
         out["least"] = max(part.min_width for _, part in drawn)
         out["columns"] = mark.columns
     return out
+
+
+def _dashboards(mark: Dashboard | Dashboards) -> dict[str, Any]:
+    if isinstance(mark, Dashboard):
+        return {"several": (), "drawn": dashboard.values_of(mark)}
+    before = ("", *mark.groups)
+    return {
+        "several": [
+            (one, dashboard.values_of(one), group if group != last else "")
+            for one, group, last in zip(
+                mark.latents, mark.groups or [""] * len(mark.latents), before, strict=False
+            )
+        ]
+    }
 
 
 def _bar(mark: TokenText) -> dict[str, Any]:

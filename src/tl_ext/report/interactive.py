@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tl_ext.report import html, plotly_spec
+from tl_ext.report.dashboard import Dashboard, Dashboards
 from tl_ext.report.marks import Mark, Panels, Samples, TableMark, TokenText
 from tl_ext.report.wording import visible
 
@@ -80,7 +81,7 @@ def notebook_html(mark: Mark) -> str:
         HTML with its styles. Text and tables are HTML altogether; other figures are a picture that
         turns interactive where plotly.js is on the page.
     """
-    if isinstance(mark, TokenText | TableMark | Samples):
+    if isinstance(mark, TokenText | TableMark | Samples | Dashboard | Dashboards):
         return html.alone(mark, html.fragment(mark, "shown"))
     import base64
 

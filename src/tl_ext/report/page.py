@@ -16,6 +16,7 @@ from urllib.parse import quote
 from tl_ext.errors import InputError
 from tl_ext.report import _coerce
 from tl_ext.report._files import write_whole
+from tl_ext.report.dashboard import Dashboard, Dashboards
 from tl_ext.report.marks import Mark, Samples, TableMark, TokenText
 
 
@@ -75,7 +76,7 @@ class Figure:
     @property
     def needs_script(self) -> bool:
         """Whether it is drawn by plotly.js."""
-        return not isinstance(self.mark, TableMark | TokenText | Samples)
+        return not isinstance(self.mark, TableMark | TokenText | Samples | Dashboard | Dashboards)
 
 
 Block = Paragraph | Figure

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from tl_ext.activations import store
+from tl_ext.dictionaries.example_records import LatentExamples
 from tl_ext.errors import OutputError
 from tl_ext.report.marks import Mark
 
@@ -71,6 +72,11 @@ class Output:
         self.written.append(place)
         return place
 
+    def examples(self, found: LatentExamples) -> None:
+        """Write the examples of every latent."""
+        folder = found.save(self.folder / "examples")
+        self.written += [f"examples/{one.name}" for one in folder.iterdir()]
+
     def json(self, name: str, value: object) -> None:
         """Write JSON; what is not finite becomes null."""
         text = json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
@@ -86,7 +92,7 @@ class Output:
         except (OSError, ValueError):
             before = []
         for place in set(before) - set(self.written):
-            if Path(place).parts[:1] in (("tables",), ("figures",)) and ".." not in place:
+            if Path(place).parts[0] in ("tables", "figures", "examples") and ".." not in place:
                 (self.folder / place).unlink(missing_ok=True)
         with store.replacing(noted) as temporary:
             temporary.write_text(json.dumps(sorted(set(self.written))), encoding="utf-8")

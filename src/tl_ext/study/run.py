@@ -18,11 +18,13 @@ from tqdm.auto import tqdm
 
 from tl_ext import fixes, upstream
 from tl_ext.activations import store
+from tl_ext.dictionaries.example_records import LatentExamples
 from tl_ext.errors import InputError, OutputError
 from tl_ext.plugins import AnalysisSpec, PluginManager, build_manager, resolve
 from tl_ext.report.marks import TableMark
 from tl_ext.report.page import Figure, Page, Paragraph, Section, write_page
 from tl_ext.study import published, steering
+from tl_ext.study.analyses.background import NAME as BACKGROUND
 from tl_ext.study.analyses.readings import NAME as READINGS
 from tl_ext.study.analyses.readings import Readings
 from tl_ext.study.output import Output, table_json
@@ -168,6 +170,8 @@ class _Run:
             "tables": {name: table_json(table) for name, table in tables.items()},
         }
         self.output.json("summary.json", summary)
+        if BACKGROUND in self.tensors:
+            self.output.examples(LatentExamples(self.tensors[BACKGROUND]))
         page = write_page(self._page(summary), self.output.folder / "index.html")
         self.output.close()
         return StudyResult(self.output.folder, page, tables, self.failed, summary)

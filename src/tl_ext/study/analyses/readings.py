@@ -17,6 +17,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tl_ext.dictionaries.example_records import LatentExamples
+from tl_ext.study.analyses import background
+from tl_ext.study.analyses.background import NAME as BACKGROUND
 from tl_ext.study.plan import ConceptLabel, Plan
 
 if TYPE_CHECKING:
@@ -94,8 +97,8 @@ class Readings:
 
 
 def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Read every concept's texts and the background."""
-    from tl_ext.dictionaries.reading import background_statistics, word_latents
+    """Read every concept's texts; the background has been read before, or is now."""
+    from tl_ext.dictionaries.reading import word_latents
 
     examples = [
         example
@@ -120,20 +123,13 @@ def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict
                 f"{id}/{joined}/latent": latent.int(),
                 f"{id}/{joined}/value": rows[row, latent],
             }
-    background = background_statistics(
-        session.model,
-        session.dictionaries,
-        session.background,
-        batch_size=session.batch_size,
-        max_tokens=session.plan.max_tokens,
-        progress=session.bar("background"),
-    )
-    tensors["tokens"] = torch.tensor(next(iter(background.values())).tokens)
-    for id in session.dictionaries:
+    found = LatentExamples(needs.get(BACKGROUND) or background.collect(session, {}))
+    tensors["tokens"] = torch.tensor(found.tokens)
+    for id, one in found.items():
         tensors |= {
-            f"{id}/firing_rate": background[id].firing_rate,
-            f"{id}/largest": background[id].largest,
-            f"{id}/usual_norm": torch.tensor(background[id].usual_norm),
+            f"{id}/firing_rate": one.firing_rate,
+            f"{id}/largest": one.largest,
+            f"{id}/usual_norm": torch.tensor(one.usual_norm),
         }
     return tensors
 
