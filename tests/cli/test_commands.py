@@ -29,6 +29,7 @@ def run(*arguments: object, status: int = 0) -> str:
         (),
         ("study",),
         ("features",),
+        ("examples",),
         ("similarity",),
         ("steer",),
         ("tokens",),

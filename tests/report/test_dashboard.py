@@ -53,6 +53,8 @@ def test_only_the_first_of_several_is_open() -> None:
     written = Dashboards(latents=[dashboard()] * 3, groups=["a", "a", "b"])._repr_html_()
     assert written.count("<details") == 3 and written.count(" open>") == 1
     assert re.findall(r'tlx-group">(\w)<', written) == ["a", "b"]
+    alone = Dashboards(latents=[dashboard()] * 3)._repr_html_()
+    assert alone.count("<details") == 3 and 'class="tlx-group"' not in alone
 
 
 def test_it_is_saved_as_a_page_of_its_own(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tl_ext.cli import features, fixes, plugins, similarity, steer, study, testbed, tokens
+from tl_ext.cli import examples, features, fixes, plugins, similarity, steer, study, testbed, tokens
 from tl_ext.errors import TlExtError
 
 
@@ -64,6 +64,7 @@ def main(
 
 app.command("study")(study.study)
 app.command("features")(features.features)
+app.command("examples")(examples.examples)
 app.command("similarity")(similarity.similarity)
 app.command("steer")(steer.steer)
 app.command("tokens")(tokens.tokens)

@@ -178,7 +178,7 @@ def values_of(mark: Dashboard) -> dict[str, Any]:
         "contexts": [_context(one, mark.largest) for one in mark.contexts],
         "weights": [_weights(one, number) for number, one in enumerate(mark.weights)],
         "histogram": histogram(mark),
-        "ramp": ", ".join(_colour(share) for share in (0.0, 0.5, 1.0)),
+        "ramp": ", ".join(shade(share) for share in (0.0, 0.5, 1.0)),
         "most": short(mark.largest),
     }
 
@@ -249,7 +249,7 @@ def _token(token: str, parts: list[tuple[float | None, bool]], largest: float) -
     """A token that shows something, with the pieces of its character that came before it."""
     known = [value for value, _ in parts if value is not None]
     highest = max(known, default=0.0)
-    fill = _colour(highest / largest) if highest > 0 and largest else None
+    fill = shade(highest / largest) if highest > 0 and largest else None
     return {
         "shown": visible(token) or "∅",
         "fill": fill,
@@ -282,5 +282,6 @@ def _weights(weights: TokenWeights, number: int) -> dict[str, Any]:
     }
 
 
-def _colour(share: float) -> str:
+def shade(share: float) -> str:
+    """The colour of a token whose activation is this share of the largest shown."""
     return palette.colour_at(palette.SEQUENTIAL, _FAINT + (_STRONG - _FAINT) * min(share, 1.0))

@@ -187,13 +187,11 @@ def _plots(mark: Mark, name: str) -> dict[str, Any]:
 def _dashboards(mark: Dashboard | Dashboards) -> dict[str, Any]:
     if isinstance(mark, Dashboard):
         return {"several": (), "drawn": dashboard.values_of(mark)}
-    before = ("", *mark.groups)
+    groups = mark.groups or ("",) * len(mark.latents)
     return {
         "several": [
-            (one, dashboard.values_of(one), group if group != last else "")
-            for one, group, last in zip(
-                mark.latents, mark.groups or [""] * len(mark.latents), before, strict=False
-            )
+            (one, dashboard.values_of(one), "" if group == last else group)
+            for one, group, last in zip(mark.latents, groups, ("", *groups[:-1]), strict=True)
         ]
     }
 
