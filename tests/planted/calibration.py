@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 from scipy.stats import binom, binomtest
-from tests.planted import inference
+from tests.planted import inference, layers
 
 DRAWS = 200
 
@@ -45,6 +45,21 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("sign flip, 40 differences", inference.sign_flip_drawn),
     Claim("rank among 39 draws", inference.rank_among_draws),
     Claim("Benjamini-Hochberg, any of 20", inference.any_of_many),
+    Claim("counterparts by direction, chance", layers.reflected_directions),
+    Claim("counterparts by activation, chance", layers.moved_activations),
+    Claim("counterparts, latents firing as often", layers.matched_latents),
+    Claim(
+        "counterparts, other words (top-k at a random vector, random decoder)",
+        layers.top_at_random_vectors,
+    ),
+    Claim("similarity over layer distance, 6 layers", layers.trend_absent),
+    Claim("similarity over layer distance, 24 layers", layers.trend_absent_deep),
+    Claim(
+        "similarity over layer distance, 24 layers, cells permuted",
+        layers.trend_by_cells,
+        naive=True,
+    ),
+    Claim("first layer, 8 concepts", layers.first_alike),
 )
 
 

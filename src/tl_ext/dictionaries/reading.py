@@ -25,6 +25,9 @@ from tl_ext.models.hook_points import row_norms, usual_norm
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
+ROWS_TOGETHER = 256
+"""Rows that several dictionaries encode at once at the least."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class BackgroundStatistics:
@@ -230,6 +233,26 @@ def encode_pieces(
         piece = torch.zeros_like(cells)
         piece[row[start : start + step], column[start : start + step]] = True
         yield encode_cells(dictionary, part, piece)
+
+
+def encode_together(
+    dictionaries: Mapping[str, Dictionary], part: CapturedBatch
+) -> Iterator[dict[str, Float[Tensor, "row d_latent"]]]:
+    """Latents of several dictionaries at the content tokens of a batch, the same rows of each.
+
+    A few rows at a time, so that all dictionaries together hold little; but not so few that encoding
+    them is slow.
+
+    Yields:
+        By dictionary id; batches without content give nothing.
+    """
+    row, column = part.batch.content.nonzero(as_tuple=True)
+    width = sum(dictionary.d_latent for dictionary in dictionaries.values())
+    step = max(ROWS_TOGETHER, LATENTS_AT_ONCE // max(1, width))
+    for start in range(0, len(row), step):
+        cells = torch.zeros_like(part.batch.content)
+        cells[row[start : start + step], column[start : start + step]] = True
+        yield {id: encode_cells(one, part, cells) for id, one in dictionaries.items()}
 
 
 def encode_cells(

@@ -74,6 +74,18 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
         "readings",
     ),
     _analysis(
+        "counterparts",
+        "The same latent in another layer",
+        "Has a latent a counterpart in every other layer, and is it more than the largest of many?",
+        "readings",
+    ),
+    _analysis(
+        "layers",
+        "Layers: three claims as tests",
+        "Do counterparts exist, are nearby layers more alike, and is the first layer less alike?",
+        "counterparts",
+    ),
+    _analysis(
         "token_probabilities",
         "Does the model know the language?",
         "How probable the tokens of the exploration's sentence are, in French and in English.",

@@ -1,0 +1,150 @@
+"""Null draws for counterparts across layers and for what layer distance does."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from tests.planted.worlds import directions, generator, sparse_activations, texts_at
+from torch import Tensor
+
+from tl_ext.analysis.counterparts import (
+    best,
+    principal_axes,
+    reflected,
+    resampled_top,
+    share_above,
+    share_above_matched,
+)
+from tl_ext.analysis.layers import distance_trend, first_layer_test, first_less_alike
+from tl_ext.analysis.moments import CrossMoments, PairedMoments
+from tl_ext.analysis.nulls import rank_p
+
+WIDTH, LATENTS, TOP, LAYERS, DEEP = 16, 80, 3, 6, 24
+
+
+def reflected_directions(seed: int) -> float:
+    """Latents of one random decoder sought in another: the other holds no counterpart."""
+    first, second = decoders(2, seed=seed)
+    return chance_p(first[:TOP], first, second, seed=seed)
+
+
+def chance_p(mine: Tensor, first: Tensor, second: Tensor, *, seed: int, draws: int = 99) -> float:
+    """The p of some directions' counterparts in another decoder, against reflected directions."""
+    axes = principal_axes(first, second)
+    moved = reflected(mine, axes, draws=draws, seed=seed).flatten(0, 1)
+    observed = closest(mine, second)[None]
+    return share_above(observed, closest(moved, second).reshape(draws, 1, len(mine))).p
+
+
+def top_at_random_vectors(seed: int) -> float:
+    """Top-k at a random vector, random decoder: the top latents at one word beside those at others."""
+    words = directions(40, WIDTH, seed=seed + 5000)
+    layers = decoders(3, seed=seed)
+    groups = [[top_at(word, layer, seed=seed) for layer in layers] for word in words]
+    pairs = [(a, b) for a in range(3) for b in range(3) if a != b]
+    values = np.stack(
+        [[closest(layers[a][group[a]], layers[b]) for a, b in pairs] for group in groups]
+    )
+    return share_above(values[0], values[1:]).p
+
+
+def matched_latents(seed: int) -> float:
+    """Latents no different from those that fire as often."""
+    values = np.random.default_rng(seed).beta(2, 3, size=(TOP, 41))
+    return share_above_matched(values[:, 0], values[:, 1:], draws=199, seed=seed).p
+
+
+def moved_activations(seed: int) -> float:
+    """Latents of two layers that fire in runs, independently: chosen on one half, measured on the other."""
+    first, second = (runs(seed + 7000 * layer, latents=LATENTS // 2) for layer in (0, 1))
+    return moved_p(first[:, :TOP], second, seed=seed)
+
+
+def moved_p(mine: Tensor, theirs: Tensor, *, seed: int, draws: int = 99) -> float:
+    """The p of some latents' counterparts by correlation, against activations moved along the text."""
+    half = len(mine) // 2
+    chosen = best(correlations(mine[:half], theirs[:half])).latent
+    moments = PairedMoments(mine.shape[1], draws=draws, seed=seed)
+    moments.add(mine[half:], theirs[half:, chosen.clamp(min=0)])
+    observed = moments.correlation().numpy()[None]
+    return share_above(observed, moments.by_chance().numpy()[:, None]).p
+
+
+def trend_absent(seed: int) -> float:
+    """Layers that differ, but not by distance; all orders are tried."""
+    return distance_trend(layer_effects(seed, LAYERS), range(LAYERS)).p
+
+
+def trend_absent_deep(seed: int) -> float:
+    """The same of a deep model; orders are drawn."""
+    return distance_trend(layer_effects(seed, DEEP), range(DEEP), draws=199, seed=seed).p
+
+
+def trend_by_cells(seed: int) -> float:
+    """The same world with cells permuted instead of layers, as nobody should."""
+    random = np.random.default_rng(seed + 1)
+    rows, columns = np.triu_indices(DEEP, k=1)
+    apart, cells = columns - rows, layer_effects(seed, DEEP)[rows, columns]
+    drawn = random.permuted(np.tile(cells, (199, 1)), axis=1) @ (apart - apart.mean())
+    return rank_p(float(cells @ (apart - apart.mean())), drawn, alternative="less")
+
+
+def first_alike(seed: int) -> float:
+    """A trend with distance over eight concepts, and a first layer like any other."""
+    random = np.random.default_rng(seed)
+    return first_layer_test(
+        [first_less_alike(trending(random, slope=-0.05), range(LAYERS)) for _ in range(8)]
+    ).p
+
+
+def decoders(count: int, *, seed: int, latents: int = LATENTS, width: int = WIDTH) -> list[Tensor]:
+    """Random decoders, each of its own."""
+    return [directions(latents, width, seed=seed + 1000 * layer) for layer in range(count)]
+
+
+def top_at(word: Tensor, decoder: Tensor, *, seed: int) -> Tensor:
+    """The latents of a decoder that answer most to a word over a few texts."""
+    latents = torch.relu(texts_at(word, 4, noise=0.5, seed=seed) @ decoder.T)
+    return resampled_top(latents, TOP, draws=0, seed=0)[0]
+
+
+def closest(rows: Tensor, others: Tensor) -> np.ndarray:
+    """The cosine of each row of length 1 to the nearest of others."""
+    return best(rows @ others.T).similarity.double().numpy()
+
+
+def correlations(first: Tensor, second: Tensor) -> Tensor:
+    moments = CrossMoments(first.shape[1], second.shape[1])
+    moments.add(first, second)
+    return moments.correlation()
+
+
+def runs(seed: int, *, latents: int, rows: int = 600, length: int = 3) -> Tensor:
+    """Latents that stay on for a few tokens, each from tokens of its own, as those of a topic do."""
+    begins = sparse_activations(rows, latents, rate=0.05 / length, seed=seed)
+    return torch.stack([begins.roll(later, 0) for later in range(length)]).amax(0)
+
+
+def layer_effects(seed: int, layers: int) -> np.ndarray:
+    """How alike layers are where each has its own tendency to be like others."""
+    random = np.random.default_rng(seed)
+    own = random.normal(size=layers)
+    noise = np.triu(random.normal(scale=0.3, size=(layers, layers)), k=1)
+    return own[:, None] + own[None] + noise + noise.T
+
+
+def trending(random: np.random.Generator, *, slope: float, first: float = 0.0) -> np.ndarray:
+    """How alike layers are where that depends on their distance, and on whether one is the first."""
+    at = np.arange(LAYERS)
+    noise = np.triu(random.normal(scale=0.05, size=(LAYERS, LAYERS)), k=1)
+    values = 0.5 + slope * abs(at[:, None] - at[None]) + noise + noise.T
+    values[0, 1:] += first
+    values[1:, 0] += first
+    return values
+
+
+def noisy_copies(mine: Tensor, *, missing: float, seed: int) -> Tensor:
+    """Latents of another layer that fire where these do, but for a share of the tokens."""
+    kept = torch.rand(mine.shape, generator=generator(seed)) >= missing
+    others = runs(seed + 1, latents=LATENTS // 2, rows=len(mine))
+    return torch.cat([others, mine * kept], dim=1)
