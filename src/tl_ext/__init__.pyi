@@ -22,6 +22,8 @@ from .models.activation import activate as activate
 from .models.loading import Processing as Processing
 from .models.loading import load_model as load_model
 from .models.tokens import batch as batch
+from .steering.effects import AblationEffects as AblationEffects
+from .steering.effects import ablation_effects as ablation_effects
 from .steering.generation import steer as steer
 from .steering.generations import Generations as Generations
 from .steering.sweep import Sweep as Sweep
