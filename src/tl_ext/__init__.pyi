@@ -26,6 +26,7 @@ from .steering.effects import AblationEffects as AblationEffects
 from .steering.effects import ablation_effects as ablation_effects
 from .steering.generation import steer as steer
 from .steering.generations import Generations as Generations
+from .steering.output_scores import output_scores as output_scores
 from .steering.sweep import Sweep as Sweep
 from .steering.sweep import steering_sweep as steering_sweep
 from .steering.vectors import SteeringVector as SteeringVector
