@@ -74,6 +74,12 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
         "readings",
     ),
     _analysis(
+        "similarity_null",
+        "Are they more alike than at any other word?",
+        "Latents chosen because they fire at one word are alike even with random decoders. So the same "
+        "choice is made at many words that say no feeling, in the same sentences.",
+    ),
+    _analysis(
         "counterparts",
         "The same latent in another layer",
         "Has a latent a counterpart in every other layer, and is it more than the largest of many?",

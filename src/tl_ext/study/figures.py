@@ -60,3 +60,33 @@ def similarity_heatmap(
         row_groups=list(groups),
         column_groups=list(groups),
     )
+
+
+def group_heatmap(
+    pairs: pd.DataFrame,
+    groups: Sequence[tuple[str, Sequence[int]]],
+    measure: str,
+    *,
+    hook_point: str,
+    title: str,
+) -> Heatmap:
+    """How alike the latents of several groups are, by one measure; a latent may stand in several.
+
+    Args:
+        pairs: A row per pair of latents, with `latent_a`, `latent_b` and the measure.
+        groups: Their names and latents, in the order drawn.
+        measure: What a cell says.
+        hook_point: What the latents' dictionary reads.
+        title: Of the figure.
+    """
+    known = {}
+    for a, b, value in pairs[["latent_a", "latent_b", measure]].to_numpy():
+        known[int(a), int(b)] = known[int(b), int(a)] = float(value)
+    members = [(name, latent) for name, latents in groups for latent in latents]
+    values = [
+        [1.0 if a == b else known.get((a, b), float("nan")) for _, b in members] for _, a in members
+    ]
+    latents = pd.DataFrame({"hook_point": hook_point, "latent": [latent for _, latent in members]})
+    return similarity_heatmap(
+        values, latents, measure, title=title, groups=[name for name, _ in members]
+    )

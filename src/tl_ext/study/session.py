@@ -144,8 +144,8 @@ def open_session(
         plan=Plan(
             model=str(model),
             dictionaries=tuple(_label(id, one) for id, one in loaded.items()),
-            concepts=_labels(chosen),
-            matched=_labels(beside),
+            concepts=labels_of(chosen),
+            matched=labels_of(beside),
             focus=_focus(loaded, int(hooked.cfg.n_layers), layer),
             seed=seed,
             background=described,
@@ -246,7 +246,8 @@ def _matched(
     return tuple(one for one in chosen if one.language in languages)
 
 
-def _labels(concepts: Sequence[Concept]) -> tuple[ConceptLabel, ...]:
+def labels_of(concepts: Sequence[Concept]) -> tuple[ConceptLabel, ...]:
+    """Concepts as a plan names them."""
     return tuple(
         ConceptLabel(one.name, one.language, len(one.examples), len(one.controls))
         for one in concepts

@@ -29,7 +29,8 @@ MEASURES = {
 }
 MAY_NOT = (
     "That the top latents are more alike than chance: they were chosen because they fire at one "
-    "word, and latents chosen so are alike even with random decoders."
+    "word, and latents chosen so are alike even with random decoders. The next part compares them "
+    "with latents chosen in the same way at other words."
 )
 
 
