@@ -10,7 +10,7 @@ from tests.dictionaries.saved import config_of, save
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from tl_ext.concepts import emotions
+from tl_ext.concepts import Concept, emotions
 
 WIDTH, LAYERS, LATENTS = 16, 3, 40
 
@@ -77,6 +77,11 @@ def dictionaries(tmp_path_factory: pytest.TempPathFactory) -> Path:
             config_of("topk", d_in=WIDTH, d_sae=LATENTS, metadata={"hook_name": point}),
         )
     return folder
+
+
+def few_matched() -> list[Concept]:
+    """Enough matched words for a test to decide, and no more."""
+    return [*emotions.matched(["en"])[:20], *emotions.matched(["fr"])[:20]]
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from tests.small_study import few_matched
 
 from tl_ext.errors import OutputError
 from tl_ext.plugins import AnalysisSpec, build_manager
@@ -19,7 +20,11 @@ from tl_ext.study.session import Session, open_session
 @pytest.fixture(scope="module")
 def session(checkpoint: Path, dictionaries: Path, background: tuple[str, ...]) -> Session:
     return open_session(
-        model=checkpoint, dictionaries=[dictionaries], background=background, progress=False
+        model=checkpoint,
+        dictionaries=[dictionaries],
+        background=background,
+        matched=few_matched(),
+        progress=False,
     )
 
 
@@ -45,6 +50,8 @@ def test_it_writes_tables_figures_summary_and_page(result: StudyResult) -> None:
         "layers",
         "similarity-within-cosine",
         "similarity-across-cosine",
+        "similarity-null-en",
+        "similarity-null-pooled",
         "tokens-1",
         "languages",
         "languages-attention",
