@@ -16,7 +16,7 @@ from tl_ext.interventions.applied import applied
 from tl_ext.interventions.edits import Add, Clamp
 from tl_ext.models.hook_points import hooked
 from tl_ext.models.tokens import batch
-from tl_ext.steering import divergence
+from tl_ext.steering import decoding
 from tl_ext.steering.divergence import divergence_each
 
 TEXTS = ["w5 w6 w7 w8 w9 w10", "w12 w13", "w20 w21 w22 w23"]
@@ -44,15 +44,13 @@ def test_it_is_the_mean_divergence_over_content(family: str) -> None:
 
 
 @settings(max_examples=12)
-@given(st.integers(1, 15), st.sampled_from([1, 400, 2000, 2**24]))
+@given(st.integers(1, 15), st.sampled_from([1, 400, 2000, 2**22]))
 def test_neither_the_batch_nor_what_is_held_at_once_matters(batch_size: int, held: int) -> None:
     model = tiny_model()
     expected = divergence_each(model, TEXTS, conditions())
-    kept, divergence._LARGEST_LOGITS = divergence._LARGEST_LOGITS, held
-    try:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(decoding, "_HELD", held)
         found = divergence_each(model, TEXTS, conditions(), batch_size=batch_size)
-    finally:
-        divergence._LARGEST_LOGITS = kept
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 Positions = Literal["all", "prompt", "generated", "everything"]
 
-_LARGEST_LOGITS = 2**25  # numbers held at once by the pass of the unsteered model: 128 MiB
+# Logits held at once where every token's are needed. A processor is fastest while they stay near its
+# caches (16 MiB), an accelerator with many rows (256 MiB).
+_HELD, _HELD_BY_ACCELERATOR = 2**22, 2**26
 
 
 @dataclass
@@ -194,7 +196,7 @@ def unsteered_log_probs(
     real = texts >= 0
     count = ids.shape[1] - width
     held = count if keeps_logits(model) else ids.shape[1]
-    size = max(1, min(batch_size, _LARGEST_LOGITS // (held * int(model.cfg.d_vocab))))
+    size = max(1, min(batch_size, rows_held(model, held)))
     found = torch.full((len(texts), count), math.nan)
     for chosen in real.sum(-1).argsort().split(size):
         here = real[chosen]
@@ -210,6 +212,13 @@ def unsteered_log_probs(
         log_probs = logits.gather(-1, following).squeeze(-1) - logits.logsumexp(-1)
         found[chosen, :new] = log_probs.cpu()
     return found.masked_fill(~real[:, width:], math.nan)[inverse]
+
+
+def rows_held(model: TransformerBridge, tokens: int) -> int:
+    """How many rows of so many tokens to read in one pass that gives every token's logits; 1 or more."""
+    on_cpu = torch.device(model.cfg.device or "cpu").type == "cpu"
+    held = _HELD if on_cpu else _HELD_BY_ACCELERATOR
+    return max(1, held // (tokens * int(model.cfg.d_vocab)))
 
 
 def keeps_logits(model: TransformerBridge) -> bool:

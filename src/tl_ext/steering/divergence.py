@@ -13,12 +13,11 @@ from tqdm.auto import tqdm
 from tl_ext.interventions.applied import applied
 from tl_ext.models.tokens import Batch, batch, listed
 from tl_ext.steering.conditions import Condition, Group, grouped
-from tl_ext.steering.decoding import Positions
+from tl_ext.steering.decoding import Positions, rows_held
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
-_LARGEST_LOGITS = 2**24  # numbers held at once of each of the two models: 64 MiB
 _LEAST = -1e4  # in place of minus infinity: a token that both models rule out counts 0, not NaN
 
 
@@ -68,7 +67,7 @@ def divergence_each(
         while start < len(order):
             chosen = order[start : start + (1 if alone else batch_size)]
             tokens = batch(model, [texts[number] for number in chosen])
-            held = max(1, _LARGEST_LOGITS // (tokens.ids.shape[1] * int(model.cfg.d_vocab)))
+            held = rows_held(model, tokens.ids.shape[1])
             if held < len(chosen):
                 chosen = chosen[:held]
                 tokens = batch(model, [texts[number] for number in chosen])
