@@ -32,6 +32,7 @@ def run(*arguments: object, status: int = 0) -> str:
         ("examples",),
         ("similarity",),
         ("steer",),
+        ("sweep",),
         ("tokens",),
         ("plugins",),
         ("fixes",),
@@ -151,6 +152,40 @@ def test_a_difference_of_means_needs_no_dictionaries(checkpoint: Path) -> None:
     assert "norm of the difference of means" in run("steer", "I", *arguments, "--model", checkpoint)
 
 
+def test_a_sweep_with_its_controls(checkpoint: Path, dictionaries: Path, tmp_path: Path) -> None:
+    background, csv = tmp_path / "background.txt", tmp_path / "sweep.csv"
+    background.write_text("I am so happy.\nHe says he is tired today.\n" * 10)
+    told = run(
+        *("sweep", "I am", "We are", "--toward", "happy", "--away", "sad", "--words", 3, "--quiet"),
+        *("--latent", "blocks.1.hook_resid_pre:3,4", "--unit", "usual norm", "--strength", "1,3"),
+        *("--model", checkpoint, "-d", dictionaries, "--background", background),
+        *("--max-new-tokens", 4, "--random", 1, "--csv", csv),
+    )
+    assert "odds_change" in told and "reversed" in told and "the usual norm" in told
+    table = pd.read_csv(csv, keep_default_na=False)
+    counts = table.groupby("role").size().to_dict()
+    each = 2 * 2 * 2 * 2
+    assert counts == {
+        "unsteered": 4,
+        **dict.fromkeys(("tried", "reversed", "random", "baseline"), each),
+    }
+    alone = run(
+        *("sweep", "I am", "--toward", "happy", "--away", "sad", *POINT, "--model", checkpoint),
+        *(
+            "--strength",
+            1,
+            "--max-new-tokens",
+            2,
+            "--random",
+            0,
+            "--quiet",
+            "--background",
+            background,
+        ),
+    )
+    assert "means, happy - sad, reversed" in alone.replace("\n", " ")
+
+
 def test_cheap_things_are_checked_before_the_model_is_loaded(
     dictionaries: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +211,11 @@ def test_cheap_things_are_checked_before_the_model_is_loaded(
         (("steer", "I", *means, *POINT, "--unit", "largest"), "a latent's"),
         (("steer", "I", "--toward", "hapy", "--away", "sad", *POINT), "hapy"),
         (("steer", "I", *latent, "-d", dictionaries, dictionaries), "repeat -d"),
+        (("sweep", "I", *means), "What steers?"),
+        (("sweep", "I", *means, *POINT, "--unit", "largest"), "a latent's"),
+        (("sweep", "I", *means, *latent, "--strength", "1;2"), "numbers"),
+        (("sweep", "I", "--toward", "happy", "--away", "happy", *POINT), "same words"),
+        (("sweep", "I", *means, *POINT, "--language", "de"), "de"),
         (("similarity", "a:1", "saelens://b"), "repeat -d"),
         (("similarity", "a:1", "--figure", "a.svg"), ".png or .html"),
         (("features", "happy", "-d", dictionaries, dictionaries), "repeat -d"),

@@ -7,7 +7,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tl_ext.cli import examples, features, fixes, plugins, similarity, steer, study, testbed, tokens
+from tl_ext.cli import (
+    examples,
+    features,
+    fixes,
+    plugins,
+    similarity,
+    steer,
+    study,
+    sweep,
+    testbed,
+    tokens,
+)
 from tl_ext.errors import TlExtError
 
 
@@ -67,6 +78,7 @@ app.command("features")(features.features)
 app.command("examples")(examples.examples)
 app.command("similarity")(similarity.similarity)
 app.command("steer")(steer.steer)
+app.command("sweep")(sweep.sweep)
 app.command("tokens")(tokens.tokens)
 app.add_typer(testbed.app, name="testbed")
 app.add_typer(plugins.app, name="plugins")

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tl_ext.cli import options
+from tl_ext.cli import options, vectors
 from tl_ext.errors import InputError
 
 if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
-
-    from tl_ext.concepts.concept import Example
-    from tl_ext.dictionaries.dictionary import Dictionary
     from tl_ext.interventions.edits import Edit
-    from tl_ext.steering.vectors import SteeringVector
 
 
 def steer(
@@ -98,11 +92,15 @@ def steer(
     sets = clamp is not None or ablate
     _one_kind(latent, clamp, ablate, (toward, away, hook_point))
     _no_unit_for(sets, toward, strength, unit)
-    strengths = _numbers(strength or "1,2")
+    strengths = vectors.numbers(strength or "1,2")
     id, which = chosen.latents_named(latent) if latent else ("", [])
     if len(which) > 1 and not sets:
         raise InputError(f"--latent {latent}: one latent is added; --clamp and --ablate take more.")
-    pair = [_examples(name, concepts, options.split(languages)) for name in (toward, away) if name]
+    pair = [
+        vectors.examples(name, concepts, options.split(languages))
+        for name in (toward, away)
+        if name
+    ]
     if latent or dictionaries:
         hooked, loaded = chosen.open_both(
             model, dictionaries, device=device, trust_remote_code=trust_remote_code
@@ -120,11 +118,14 @@ def steer(
         edits = {"none": (), "ablate": Ablate(loaded[id], which)}
     else:
         if latent:
-            vector = _of_latent(hooked, loaded[id], which[0], unit, texts(), batch_size, quiet)
+            chosen_latent = [(id, which[0])]
+            (vector,) = vectors.of_latents(
+                hooked, loaded, chosen_latent, unit, texts(), batch_size, quiet
+            )
         else:
             assert hook_point is not None
             name = f"{toward} - {away}"
-            vector = _of_means(hooked, hook_point, pair, name, unit, texts, batch_size)
+            vector = vectors.of_means(hooked, hook_point, pair, name, unit, texts, batch_size)
         typer.echo(f"Strength 1 is {vector.unit:.4g}, the {vector.unit_name}.", err=True)
         edits = {0.0: ()}
         edits.update((one, vector.at(one)) for one in strengths if one)
@@ -185,65 +186,3 @@ def _no_unit_for(
         raise InputError(
             "--unit largest is a latent's; a difference of means has its own length, or 'usual norm'."
         )
-
-
-def _numbers(listed: str) -> list[float]:
-    try:
-        numbers = [float(one) for one in listed.split(",")]
-    except ValueError:
-        numbers = [math.nan]
-    if not all(map(math.isfinite, numbers)):
-        raise InputError(f"--strength {listed!r}: numbers, comma-separated, are expected.")
-    return numbers
-
-
-def _examples(name: str, file: Path | None, languages: tuple[str, ...] | None) -> list[Example]:
-    """A concept's texts in all its languages."""
-    from tl_ext.cli import chosen
-
-    found = chosen.concepts_named([name], file, languages)
-    if not found:
-        raise InputError(f"{name!r} is not said in {', '.join(languages or ())}.")
-    return [example for one in found for example in one.examples]
-
-
-def _of_latent(
-    model: TransformerBridge,
-    dictionary: Dictionary,
-    latent: int,
-    unit: options.Unit | None,
-    texts: Sequence[str],
-    batch_size: int,
-    quiet: bool,
-) -> SteeringVector:
-    from tl_ext.dictionaries.reading import background_statistics
-    from tl_ext.steering.vectors import latent_vector
-
-    statistics = background_statistics(
-        model,
-        {dictionary.id: dictionary},
-        texts,
-        batch_size=batch_size,
-        max_tokens=int(model.cfg.n_ctx),
-        progress=None if quiet else "background",
-    )[dictionary.id]
-    known = unit or options.Unit.largest
-    return latent_vector(dictionary, latent, statistics, unit=known.value)
-
-
-def _of_means(
-    model: TransformerBridge,
-    hook_point: str,
-    pair: Sequence[Sequence[Example]],
-    name: str,
-    unit: options.Unit | None,
-    texts: Callable[[], Sequence[str]],
-    batch_size: int,
-) -> SteeringVector:
-    from tl_ext.steering.vectors import USUAL_NORM, diff_of_means, hook_point_norm
-
-    vector = diff_of_means(model, hook_point, *pair, name=name, batch_size=batch_size)
-    if unit is None:
-        return vector
-    norm = hook_point_norm(model, hook_point, texts(), batch_size=batch_size)
-    return vector.in_unit(norm, USUAL_NORM)
