@@ -134,7 +134,6 @@ class Sweep:
                     folder / f"{name}.csv",
                     keep_default_na=False,
                     na_values=[""],
-                    float_precision="round_trip",
                     dtype={"sample": "Int64", **dict.fromkeys(_TEXT_COLUMNS, "object")},
                 )
                 for name in ("rows", "side_effects")
