@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 from scipy.stats import binom, binomtest
-from tests.planted import inference, layers
+from tests.planted import inference, layers, nulls
 
 DRAWS = 200
 
@@ -60,6 +60,21 @@ CLAIMS: tuple[Claim, ...] = (
         naive=True,
     ),
     Claim("first layer, 8 concepts", layers.first_alike),
+    Claim(
+        "similarity, other words: directions (top-k at a random vector, random decoder)",
+        nulls.chosen_alike_by_direction,
+    ),
+    Claim("similarity, other words: activations", nulls.chosen_alike_by_activation),
+    Claim("similarity, other words: contributions", nulls.chosen_alike_by_contribution),
+    Claim("similarity, other words: over 3 dictionaries", nulls.pooled_over_dictionaries),
+    Claim(
+        "similarity, random latents firing as often (a random group)", nulls.random_alike_in_rate
+    ),
+    Claim(
+        "similarity, random latents (top-k at a random vector, random decoder)",
+        nulls.chosen_against_random,
+        naive=True,
+    ),
 )
 
 
