@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 from scipy.stats import binom, binomtest
-from tests.planted import inference, layers, nulls
+from tests.planted import inference, languages, layers, nulls
 
 DRAWS = 200
 
@@ -75,6 +75,17 @@ CLAIMS: tuple[Claim, ...] = (
         nulls.chosen_against_random,
         naive=True,
     ),
+    Claim("latent beyond control words", languages.beyond_controls),
+    Claim("latent beyond background", languages.beyond_background),
+    Claim("shared by two languages, any latent", languages.any_shared),
+    Claim(
+        "shared by two languages, any latent, unrelated words",
+        languages.any_shared_of_two_words,
+        naive=True,
+    ),
+    Claim("own words among others, 3 concepts (random decoder)", languages.own_words_are_others),
+    Claim("own word among others, 1 concept (random decoder)", languages.own_word_is_another),
+    Claim("kinds of hook points, equal shares", languages.kinds_alike),
 )
 
 
