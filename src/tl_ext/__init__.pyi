@@ -27,8 +27,8 @@ from .steering.effects import ablation_effects as ablation_effects
 from .steering.generation import steer as steer
 from .steering.generations import Generations as Generations
 from .steering.output_scores import output_scores as output_scores
-from .steering.sweep import Sweep as Sweep
 from .steering.sweep import steering_sweep as steering_sweep
+from .steering.sweeps import Sweep as Sweep
 from .steering.vectors import SteeringVector as SteeringVector
 from .steering.vectors import combine as combine
 from .steering.vectors import diff_of_means as diff_of_means

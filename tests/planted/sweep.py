@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tl_ext.steering.sweep import Sweep, steering_sweep
+from tl_ext.steering.sweep import steering_sweep
+from tl_ext.steering.sweeps import Sweep
 from tl_ext.steering.vectors import SteeringVector, tensor_vector
 
 if TYPE_CHECKING:

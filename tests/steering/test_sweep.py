@@ -17,7 +17,8 @@ from tests.tiny import make_tiny_model, tiny_model
 from tl_ext.errors import InputError, OutputError
 from tl_ext.steering.divergence import divergence_each
 from tl_ext.steering.generation import steer
-from tl_ext.steering.sweep import Sweep, steering_sweep
+from tl_ext.steering.sweep import steering_sweep
+from tl_ext.steering.sweeps import Sweep
 from tl_ext.steering.vectors import SteeringVector, tensor_vector
 from tl_ext.steering.words import log_odds, word_log_probabilities
 

@@ -173,11 +173,10 @@ def sweep(
 
 def _words(lists: Sequence[Sequence[str]], language: str, most: int) -> tuple[list[str], list[str]]:
     """The first words of each of two concepts that are not words of the other."""
-    from tl_ext.study.steering import WITHOUT_SPACES
+    from tl_ext.steering.words import as_continuations
 
-    space = "" if language in WITHOUT_SPACES else " "
     first, second = (
-        [space + word for word in own if word not in other][:most]
+        as_continuations([word for word in own if word not in other][:most], language)
         for own, other in (lists, lists[::-1])
     )
     if not first or not second:

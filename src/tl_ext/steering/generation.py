@@ -7,33 +7,31 @@ token. Here the prompt and the new tokens are two phases with edits of their own
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
-from tl_ext.errors import InputError
 from tl_ext.interventions.applied import as_edits
 from tl_ext.interventions.edits import Edit
-from tl_ext.models.tokens import Batch, batch
-from tl_ext.steering.conditions import Condition, Group, grouped
-from tl_ext.steering.decoding import (
-    Positions,
-    Written,
-    filler,
-    unsteered_log_probs,
-    write,
+from tl_ext.models.tokens import batch
+from tl_ext.steering.checks import (
+    LogProbs,
+    check_context,
+    check_model,
+    check_prompts,
+    check_settings,
+    default_stops,
 )
+from tl_ext.steering.conditions import Condition, grouped
+from tl_ext.steering.decoding import Positions, unsteered_log_probs, write
+from tl_ext.steering.gathering import Table
 from tl_ext.steering.generations import Generations
 from tl_ext.steering.sampling import Sampler, noise_of
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
-
-LogProbs = Literal["both", "steered"]
 
 
 def steer(
@@ -160,8 +158,8 @@ def steer_each(
         InputError: As for `steer`; no conditions, or an `AddEach` among the edits.
         HookPointError: As for `steer`.
     """
-    prompts = _check_prompts(prompts)
-    stops = _stop_ids(model) if stop_ids is None else [int(each) for each in stop_ids]
+    prompts = check_prompts(prompts)
+    stops = default_stops(model) if stop_ids is None else [int(each) for each in stop_ids]
     settings = {
         "max_new_tokens": max_new_tokens,
         "samples": samples,
@@ -171,11 +169,11 @@ def steer_each(
         "positions": positions,
         "stop_ids": stops,
     }
-    _check_settings(settings, batch_size, log_probs)
+    check_settings(settings, batch_size, log_probs)
     device = torch.device(model.cfg.device or "cpu")
     groups = grouped(conditions, device)
     several = [as_edits(condition) for condition in conditions]
-    _check_model(model, groups, use_cache)
+    check_model(model, groups, use_cache)
     noise = None
     if temperature > 0:
         noise = torch.from_numpy(noise_of(prompts, samples, max_new_tokens, seed)).to(device)
@@ -187,7 +185,7 @@ def steer_each(
         "stops": torch.tensor(stops, dtype=torch.long, device=device),
     }
     each = len(prompts) * samples
-    table = _Table(model, len(several) * each, max_new_tokens)
+    table = Table(model, len(several) * each, max_new_tokens)
     batched = getattr(model.adapter, "supports_batched_generation", True)
     with (
         torch.no_grad(),
@@ -204,7 +202,7 @@ def steer_each(
             for chosen in rows[lengths.argsort(stable=True)].split(size):
                 texts = [prompts[row % each // samples] for row in chosen.tolist()]
                 tokens = batch(model, texts, padding_side="left")
-                _check_context(model, tokens, max_new_tokens)
+                check_context(model, tokens, max_new_tokens)
                 member = torch.tensor([place[row // each] for row in chosen.tolist()])
                 own = None if noise is None else noise[(chosen % each).to(device)]
                 edits = group.for_rows(member)
@@ -233,124 +231,3 @@ def steer_each(
         )
         for number, edits in enumerate(several)
     ]
-
-
-class _Table:
-    """Batches of different widths as one table of tokens, in the order of the rows; on the CPU."""
-
-    def __init__(self, model: TransformerBridge, rows: int, new: int) -> None:
-        self.model, self.new, self.width = model, new, 0
-        self.ids = torch.full((rows, new), filler(model))
-        self.mask = torch.zeros((rows, new), dtype=torch.bool)
-        self.steered = torch.full((rows, new), math.nan)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def fill(self, rows: Tensor, written: Written) -> None:
-        more = written.ids.shape[1] - self.ids.shape[1]
-        if more > 0:
-            shape = (len(self), more)
-            self.ids = torch.cat([torch.full(shape, filler(self.model)), self.ids], dim=1)
-            self.mask = torch.cat([torch.zeros(shape, dtype=torch.bool), self.mask], dim=1)
-        begin = self.ids.shape[1] - written.ids.shape[1]
-        self.ids[rows, begin:] = written.ids.cpu()
-        self.mask[rows, begin:] = written.mask.cpu()
-        self.steered[rows] = written.steered.cpu()
-        self.width = self.ids.shape[1] - self.new
-
-    def generations(
-        self,
-        rows: slice,
-        prompts: tuple[str, ...],
-        samples: int,
-        unsteered: Tensor | None,
-        settings: dict[str, Any],
-    ) -> Generations:
-        ids, mask = self.ids[rows], self.mask[rows]
-        texts = self.model.tokenizer.batch_decode(
-            [
-                row[real].tolist()
-                for row, real in zip(ids[:, self.width :], mask[:, self.width :], strict=True)
-            ],
-            skip_special_tokens=True,
-            clean_up_tokenization_spaces=False,
-        )
-        return Generations(
-            prompts=prompts,
-            prompt=torch.arange(len(prompts)).repeat_interleave(samples),
-            sample=torch.arange(samples).repeat(len(prompts)),
-            texts=tuple(texts),
-            ids=ids,
-            mask=mask,
-            prompt_width=self.width,
-            steered_log_probs=self.steered[rows],
-            unsteered_log_probs=None if unsteered is None else unsteered[rows],
-            settings=settings,
-        )
-
-
-def _stop_ids(model: TransformerBridge) -> list[int]:
-    """The tokenizer's end-of-sequence token and those of the model's own settings."""
-    settings = getattr(model.original_model, "generation_config", None)
-    named = getattr(settings, "eos_token_id", None)
-    several = named if isinstance(named, (list, tuple)) else [named]
-    found = [model.tokenizer.eos_token_id, *several]
-    return sorted({int(each) for each in found if each is not None})
-
-
-def _check_prompts(prompts: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(prompts, str):
-        raise InputError(f"A list of prompts is expected, not one string: pass [{prompts!r}].")
-    if not prompts:
-        raise InputError("There are no prompts to continue: an empty list was given.")
-    return tuple(prompts)
-
-
-def _check_settings(settings: dict[str, Any], batch_size: int, log_probs: str) -> None:
-    given = {**settings, "batch_size": batch_size, "log_probs": log_probs}
-    for option, least in (("max_new_tokens", 1), ("samples", 1), ("batch_size", 1), ("seed", 0)):
-        if given[option] < least:
-            raise InputError(f"{option} is {given[option]}; {least} or more is expected.")
-    if given["top_k"] is not None and given["top_k"] < 1:
-        raise InputError(f"top_k is {given['top_k']}; 1 or more, or None, is expected.")
-    temperature = given["temperature"]
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise InputError(f"temperature is {temperature}; 0 or more is expected.")
-    if not temperature and given["samples"] > 1:
-        raise InputError(
-            f"samples is {given['samples']} at temperature 0, which writes one text every time. "
-            "Take one sample, or a temperature above 0."
-        )
-    for option, known in (("positions", get_args(Positions)), ("log_probs", get_args(LogProbs))):
-        if given[option] not in known:
-            raise InputError(
-                f"{option} is {given[option]!r}; one of {', '.join(known)} is expected."
-            )
-
-
-def _check_model(model: TransformerBridge, groups: Sequence[Group], use_cache: bool) -> None:
-    hf_model = model.original_model
-    encoder = getattr(getattr(hf_model, "config", None), "is_encoder_decoder", False)
-    if encoder or not getattr(model.adapter, "supports_generation", True):
-        raise InputError(
-            f"{type(hf_model).__name__} does not write text from left to right, so there is nothing "
-            "to steer."
-        )
-    if use_cache and any(group.needs_context for group in groups):
-        raise InputError(
-            "An edit goes through a dictionary that needs whole sequences, and with the cache each "
-            "new token is read alone. Pass use_cache=False."
-        )
-
-
-def _check_context(model: TransformerBridge, tokens: Batch, max_new_tokens: int) -> None:
-    context = int(model.cfg.n_ctx)
-    longest = int(tokens.mask.sum(-1).max())
-    # The last new token is written and never read.
-    if longest + max_new_tokens - 1 > context:
-        raise InputError(
-            f"A prompt of {longest} tokens and {max_new_tokens} new ones do not fit the model's "
-            f"context of {context}. Shorten it, or pass max_new_tokens="
-            f"{max(1, context - longest + 1)}."
-        )

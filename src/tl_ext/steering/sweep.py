@@ -7,11 +7,8 @@ length, and every text is scored for the concept, fluency, diversity, language a
 
 from __future__ import annotations
 
-import html
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,15 +17,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tl_ext.activations.store import replacing, save_table
-from tl_ext.errors import InputError, OutputError
+from tl_ext.errors import InputError
 from tl_ext.interventions.edits import Add
+from tl_ext.plugins import ScorerSpec
 from tl_ext.steering.decoding import Positions
 from tl_ext.steering.divergence import divergence_each
 from tl_ext.steering.generation import steer_each
 from tl_ext.steering.generations import Generations
 from tl_ext.steering.scores import LANGUAGES
 from tl_ext.steering.scoring import harmonic_mean, scored, scorers_named
+from tl_ext.steering.sweeps import CONDITION, Sweep, score_columns
 from tl_ext.steering.trials import UNSTEERED, Trial, trials
 from tl_ext.steering.vectors import SteeringVector
 from tl_ext.steering.words import check_apart, odds_between, word_log_probabilities_each
@@ -39,122 +37,6 @@ if TYPE_CHECKING:
 SCORERS = ("concept", "fluency", "diversity", "language_kept", "side_effect")
 """What every sweep scores; the last only where there are neutral texts."""
 _OF_THE_EDIT = ("concept", "side_effect")  # known without a generated text
-
-_CONDITION = ["vector", "role", "of", "strength", "unit", "length", "language"]
-_TEXT_COLUMNS = ("vector", "role", "of", "unit", "language", "prompt", "text")
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Sweep:
-    """What a sweep measured.
-
-    Attributes:
-        rows: A row per vector, strength, prompt and sample: `vector` (name), `role` ("tried",
-            "reversed", "random", "baseline", "unsteered"), `of` (the tried vector it stands beside),
-            `strength`, `unit` (its name), `length` (norm of what is added), `language` (of the
-            prompts), `prompt_index`, `prompt`, `sample`, `text`; for each scorer its column and
-            `<scorer>_unit`, mapped to [0, 1]; `odds` (log-odds of the words over the opposite words, in
-            nats; NaN without opposite words); `harmonic` (mean of the mapped scores; 0 where any is 0,
-            else NaN where any is undefined). Where no text was generated there is a row per prompt,
-            without sample and text, with the scores that need none.
-        side_effects: A row per vector, strength and neutral text: `vector`, `role`, `of`, `strength`,
-            `text_index`, `kl` (mean over the text's tokens, nats).
-        settings: What it was made with, fit for JSON.
-    """
-
-    rows: pd.DataFrame
-    side_effects: pd.DataFrame
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def summary(self) -> pd.DataFrame:
-        """A row per vector and strength: means over prompts of means over samples.
-
-        Returns:
-            The columns of the condition; each score, raw and mapped; `odds`, `odds_change` and
-            `concept_change` (from the unsteered model, paired by prompt, in nats); `harmonic`;
-            `undefined`, how many texts have no harmonic mean and are left out of it; `prompts`.
-        """
-        scores = [*_score_columns(self.settings["scorers"]), "odds", "harmonic"]
-        keys = [*_CONDITION, "prompt_index"]
-        by_prompt = self.rows.groupby(keys, sort=False, dropna=False)[scores].mean().reset_index()
-        plain = by_prompt[by_prompt["role"] == UNSTEERED].set_index("prompt_index")
-        for column in ("odds", "concept"):
-            before = by_prompt["prompt_index"].map(plain[column])
-            by_prompt[f"{column}_change"] = by_prompt[column] - before
-        changes = ["odds_change", "concept_change"]
-        grouped = by_prompt.groupby(_CONDITION, sort=False, dropna=False)
-        table = grouped[[*scores, *changes]].mean()
-        table["prompts"] = grouped.size()
-        texts = self.rows[self.rows["sample"].notna()]
-        missing = texts["harmonic"].isna().groupby([texts[key] for key in _CONDITION], dropna=False)
-        table["undefined"] = missing.sum().reindex(table.index).fillna(0).astype(int)
-        return table.reset_index()
-
-    def samples(self, count: int) -> pd.DataFrame:
-        """The first texts of each vector and strength by seed: never chosen by how they score.
-
-        Args:
-            count: How many of each; the first sample of every prompt comes before any second one.
-
-        Raises:
-            InputError: `count` is below 1.
-        """
-        if count < 1:
-            raise InputError(f"{count} samples were asked for; 1 or more is expected.")
-        texts = self.rows[self.rows["sample"].notna()]
-        ordered = texts.sort_values(["sample", "prompt_index"], kind="stable")
-        first = ordered.groupby(["vector", "of", "strength"], sort=False).head(count)
-        columns = ["vector", "role", "of", "strength", "prompt", "sample", "text", "harmonic"]
-        return first.sort_index(kind="stable")[columns].reset_index(drop=True)
-
-    def save(self, folder: Path | str) -> None:
-        """Write both tables as CSV, and the settings, into a folder.
-
-        Raises:
-            OutputError: The folder cannot be written to.
-        """
-        folder = Path(folder)
-        save_table(folder / "rows.csv", self.rows)
-        save_table(folder / "side_effects.csv", self.side_effects)
-        with replacing(folder / "sweep.json") as temporary:
-            temporary.write_text(json.dumps(self.settings, ensure_ascii=False), encoding="utf-8")
-
-    @classmethod
-    def load(cls, folder: Path | str) -> Sweep:
-        """Read back what `save` wrote.
-
-        Raises:
-            OutputError: There is no sweep in the folder.
-        """
-        folder = Path(folder)
-        try:
-            settings = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
-            rows, side_effects = (
-                pd.read_csv(
-                    folder / f"{name}.csv",
-                    keep_default_na=False,
-                    na_values=[""],
-                    dtype={"sample": "Int64", **dict.fromkeys(_TEXT_COLUMNS, "object")},
-                )
-                for name in ("rows", "side_effects")
-            )
-        except (OSError, ValueError) as error:
-            raise OutputError(f"{folder} holds no sweep that can be read: {error}.") from error
-        return cls(_without_gaps(rows), _without_gaps(side_effects), settings)
-
-    def __repr__(self) -> str:
-        tried = self.settings["vectors"]
-        return (
-            f"<Sweep: {len(tried)} vectors ({', '.join(tried)}) at strengths "
-            f"{', '.join(f'{one:g}' for one in self.settings['strengths'])}; "
-            f"{self.settings['prompts']} prompts, {self.settings['samples']} samples; "
-            f"{len(self.rows)} rows, {len(self.side_effects)} of side effects>"
-        )
-
-    def _repr_html_(self) -> str:
-        """The summary for notebooks; names are escaped."""
-        table = self.summary().to_html(index=False, float_format="{:.3f}".format, na_rep="")
-        return f"<p>{html.escape(repr(self))}</p>{table}"
 
 
 def steering_sweep(
@@ -236,61 +118,32 @@ def steering_sweep(
     names = [name for name in SCORERS if neutral or name != "side_effect"]
     specs = scorers_named([*names, *scorers])
     conditions = _Conditions(tried)
-    options: dict[str, Any] = {"positions": positions, "batch_size": batch_size}
-
-    def label(part: str) -> str | None:
-        return None if progress is None else f"{progress}, {part}"
-
-    log_probs = word_log_probabilities_each(
-        model, prompts, [*words, *against], conditions.edits, progress=label("words"), **options
-    )
-    divergence = torch.zeros(len(conditions.edits), 0)
-    if neutral:
-        steered = divergence_each(
-            model, neutral, conditions.edits[1:], progress=label("side effects"), **options
-        )
-        divergence = torch.cat([torch.zeros(1, len(neutral)), steered])
-    texts = steer_each(
+    measured = _measured(
         model,
         prompts,
-        [conditions.edits[number] for number in conditions.written],
-        max_new_tokens=max_new_tokens,
-        samples=samples,
-        seed=seed,
-        progress=label("texts"),
-        **options,
+        conditions,
+        (words, against, neutral),
+        {"samples": samples, "max_new_tokens": max_new_tokens, "seed": seed},
+        {"positions": positions, "batch_size": batch_size},
+        progress,
     )
-    written = dict(zip(conditions.written, texts, strict=True))
-    blank = _blank(texts[0])
     offered = {
         "words": [word.strip() for word in words],
         "expected": language,
         "among": tuple(among),
     }
-    odds = odds_between(log_probs, len(words)) if against else None
-    tables = {}
-    for number in range(len(conditions.edits)):
-        made = written.get(number, blank)
-        known = specs if number in written else [one for one in specs if one.name in _OF_THE_EDIT]
-        measured = {
-            "word_log_probs": log_probs[number][:, : len(words)],
-            "divergence": divergence[number],
-        }
-        table = _texts(made, number in written).join(scored(made, known, {**offered, **measured}))
-        table["odds"] = np.nan if odds is None else odds[number][made.prompt].numpy()
-        tables[number] = table
-    units = [f"{spec.name}_unit" for spec in specs]
-    parts = [
-        tables[number].assign(**_columns(trial, language))
-        for number, trial in zip([0, *conditions.of_trial], [None, *tried], strict=True)
-    ]
-    rows = pd.concat(parts, ignore_index=True).reindex(
-        columns=[*_CONDITION, *_TEXT, *_score_columns([spec.name for spec in specs]), "odds"]
-    )
-    rows["harmonic"] = harmonic_mean(rows[units]).where(rows["sample"].notna())
+    rows = pd.concat(
+        [
+            table.assign(**_columns(trial, language))
+            for trial, table in _tables(tried, conditions, measured, specs, offered)
+        ],
+        ignore_index=True,
+    ).reindex(columns=[*CONDITION, *_TEXT, *score_columns([one.name for one in specs]), "odds"])
+    mapped = rows[[f"{spec.name}_unit" for spec in specs]]
+    rows["harmonic"] = harmonic_mean(mapped).where(rows["sample"].notna())
     return Sweep(
         rows,
-        _side_effects(tried, divergence[conditions.of_trial]),
+        _side_effects(tried, measured.divergence[conditions.of_trial]),
         {
             "vectors": [vector.name for vector in vectors],
             "strengths": sorted({trial.strength for trial in tried}),
@@ -331,7 +184,7 @@ class _Conditions:
         written = {0}
         for trial in tried:
             edit = trial.vector.at(trial.strength)
-            key = edit.hook_point, edit.vector.double().cpu().numpy().tobytes()
+            key = edit.hook_point, edit.vector.cpu().double().numpy().tobytes()
             place = places.setdefault(key, len(self.edits))
             if place == len(self.edits):
                 self.edits.append(edit)
@@ -339,6 +192,75 @@ class _Conditions:
             if trial.written:
                 written.add(place)
         self.written = sorted(written)
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """What the model was asked, condition by condition; the first is the model as it is."""
+
+    log_probs: Float[Tensor, "condition prompt word"]
+    odds: Float[Tensor, "condition prompt"] | None
+    divergence: Float[Tensor, "condition text"]
+    texts: dict[int, Generations]
+
+
+def _measured(
+    model: TransformerBridge,
+    prompts: Sequence[str],
+    conditions: _Conditions,
+    given: tuple[list[str], list[str], list[str]],
+    writing: dict[str, Any],
+    options: dict[str, Any],
+    progress: str | None,
+) -> _Measured:
+    words, against, neutral = given
+
+    def label(part: str) -> str | None:
+        return None if progress is None else f"{progress}, {part}"
+
+    log_probs = word_log_probabilities_each(
+        model, prompts, [*words, *against], conditions.edits, progress=label("words"), **options
+    )
+    divergence = torch.zeros(len(conditions.edits), len(neutral))
+    if neutral:
+        divergence[1:] = divergence_each(
+            model, neutral, conditions.edits[1:], progress=label("side effects"), **options
+        )
+    written = [conditions.edits[number] for number in conditions.written]
+    texts = steer_each(model, prompts, written, progress=label("texts"), **writing, **options)
+    return _Measured(
+        log_probs[..., : len(words)],
+        odds_between(log_probs, len(words)) if against else None,
+        divergence,
+        dict(zip(conditions.written, texts, strict=True)),
+    )
+
+
+def _tables(
+    tried: Sequence[Trial],
+    conditions: _Conditions,
+    measured: _Measured,
+    specs: Sequence[ScorerSpec],
+    offered: dict[str, Any],
+) -> Iterator[tuple[Trial | None, pd.DataFrame]]:
+    """Texts and scores of the model as it is (None), and of each trial."""
+    blank = _blank(measured.texts[0])
+    of_the_edit = [spec for spec in specs if spec.name in _OF_THE_EDIT]
+    tables: dict[int, pd.DataFrame] = {}
+    for trial, number in zip([None, *tried], [0, *conditions.of_trial], strict=True):
+        if number not in tables:
+            written = number in measured.texts
+            made = measured.texts.get(number, blank)
+            more = {
+                "word_log_probs": measured.log_probs[number],
+                "divergence": measured.divergence[number],
+            }
+            scores = scored(made, specs if written else of_the_edit, {**offered, **more})
+            table = _texts(made, written).join(scores)
+            odds = measured.odds
+            table["odds"] = np.nan if odds is None else odds[number][made.prompt].numpy()
+            tables[number] = table
+        yield trial, tables[number]
 
 
 def _columns(trial: Trial | None, language: str | None) -> dict[str, Any]:
@@ -350,7 +272,7 @@ def _columns(trial: Trial | None, language: str | None) -> dict[str, Any]:
         vector, strength = trial.vector, trial.strength
         length = vector.unit * abs(strength)
         shared = (vector.name, trial.role, trial.of, strength, vector.unit_name, length, said)
-    return dict(zip(_CONDITION, shared, strict=True))
+    return dict(zip(CONDITION, shared, strict=True))
 
 
 def _texts(made: Generations, written: bool) -> pd.DataFrame:
@@ -395,16 +317,3 @@ def _side_effects(tried: Sequence[Trial], divergence: Float[Tensor, "trial text"
     table["text_index"] = np.tile(np.arange(texts), len(tried))
     table["kl"] = divergence.flatten().numpy()
     return table.reset_index(drop=True)
-
-
-def _score_columns(names: Sequence[str]) -> list[str]:
-    return [column for name in names for column in (name, f"{name}_unit")]
-
-
-def _without_gaps(table: pd.DataFrame) -> pd.DataFrame:
-    """Empty text is text; where there is no sample there is no text either."""
-    for column in table.columns.intersection(list(_TEXT_COLUMNS)):
-        table[column] = table[column].fillna("")
-    if "text" in table:
-        table["text"] = table["text"].where(table["sample"].notna(), None)
-    return table
