@@ -53,6 +53,7 @@ def test_only_the_first_of_several_is_open() -> None:
     written = Dashboards(latents=[dashboard()] * 3, groups=["a", "a", "b"])._repr_html_()
     assert written.count("<details") == 3 and written.count(" open>") == 1
     assert re.findall(r'tlx-group">(\w)<', written) == ["a", "b"]
+    assert written.count("highest at <b><bdi>so</bdi></b>") == 3
     alone = Dashboards(latents=[dashboard()] * 3)._repr_html_()
     assert alone.count("<details") == 3 and 'class="tlx-group"' not in alone
 

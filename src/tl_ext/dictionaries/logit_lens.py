@@ -77,7 +77,7 @@ def lens_tokens(
         model: The model the dictionary belongs to.
         dictionary: Any dictionary; its directions act at `hook_out`.
         latents: Which latents.
-        k: How many tokens at each end.
+        k: How many tokens at each end; 0: nothing is computed.
 
     Returns:
         On the CPU, a row per latent.
@@ -86,7 +86,7 @@ def lens_tokens(
     ids = torch.full((2, len(latents), k), -1)
     values = torch.full((2, len(latents), k), torch.nan)
     step = max(1, LATENTS_AT_ONCE // int(model.cfg.d_vocab))
-    for first in range(0, len(latents), step):
+    for first in range(0, len(latents) if k else 0, step):
         which = latents[first : first + step].to(dictionary.directions.device)
         rows = dictionary.directions[which].detach().float()
         try:

@@ -125,6 +125,12 @@ class Dashboard(Mark):
         shown = [value for one in self.contexts for value in one.values if value is not None]
         return max(shown, default=0.0)
 
+    @property
+    def peaks(self) -> tuple[str, ...]:
+        """The tokens it is highest at, each once, the highest first."""
+        tokens = (visible(one.tokens[one.peak].strip()) for one in self.contexts)
+        return tuple(dict.fromkeys(token for token in tokens if token))
+
     def describe(self) -> str:
         """Its facts, and how many texts are shown."""
         told = "; ".join(f"{name} {value}" for name, value in self.facts)
@@ -179,7 +185,7 @@ def values_of(mark: Dashboard) -> dict[str, Any]:
         "weights": [_weights(one, number) for number, one in enumerate(mark.weights)],
         "histogram": histogram(mark),
         "ramp": ", ".join(shade(share) for share in (0.0, 0.5, 1.0)),
-        "most": short(mark.largest),
+        "most": digits(mark.largest),
     }
 
 

@@ -39,6 +39,7 @@ def environment() -> Environment:
         "visible": visible,
         "lines": lines,
         "short": short,
+        "cut": cut,
         "number": number,
         "link": link,
     }

@@ -84,21 +84,30 @@ def context_records(mine: DictionaryExamples, latent: int, most: int) -> list[di
     ]
 
 
-def drawn(statistics: Mapping[str, Any], contexts: Sequence[Mapping[str, Any]]) -> Dashboard:
-    """A dashboard from the records of a latent."""
+def drawn(
+    statistics: Mapping[str, Any],
+    contexts: Sequence[Mapping[str, Any]],
+    facts: Sequence[tuple[str, str]] = (),
+) -> Dashboard:
+    """A dashboard from the records of a latent.
+
+    Args:
+        statistics: As `statistics_record` gives it.
+        contexts: As `context_records` gives them.
+        facts: Further names and values to tell.
+    """
     fired, tokens = statistics["fired"], statistics["tokens"]
-    facts = [("fires on", f"{_percent(fired / tokens)} of {tokens:,} tokens")]
+    told = [("fires on", f"{_percent(fired / tokens)} of {tokens:,} tokens")]
     if fired:
-        facts += [
+        told += [
             ("median where it fires", digits(statistics["q50"])),
             ("middle 90 %", f"{digits(statistics['q05'])} to {digits(statistics['q95'])}"),
             ("largest", digits(statistics["largest"])),
-            ("mean over all tokens", digits(statistics["mean"])),
         ]
     return Dashboard(
         title=latent_name(statistics["hook_point"], statistics["latent"]),
         note=f"`{statistics['dictionary']}`, latent {statistics['latent']}",
-        facts=facts,
+        facts=[*told, *facts],
         edges=edges(),
         counts=statistics["histogram"],
         markers=tuple(

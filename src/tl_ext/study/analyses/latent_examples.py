@@ -10,7 +10,7 @@ import pandas as pd
 
 from tl_ext.analysis.features import activation_table
 from tl_ext.dictionaries.example_records import LatentExamples
-from tl_ext.report.dashboard import Dashboards
+from tl_ext.report.dashboard import Dashboards, digits
 from tl_ext.report.page import Figure
 from tl_ext.study.analyses.background import CONTEXTS
 from tl_ext.study.analyses.background import NAME as BACKGROUND
@@ -83,7 +83,16 @@ def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
     if not statistics:
         return {}
     latents = [
-        drawn(one, [context for context in contexts if all(context[key] == one[key] for key in OF)])
+        drawn(
+            one,
+            [context for context in contexts if all(context[key] == one[key] for key in OF)],
+            [
+                (
+                    f"mean at the words of {one['concept']} ({one['language']})",
+                    digits(one["at_its_words"]),
+                )
+            ],
+        )
         for one in statistics
     ]
     return {
