@@ -39,6 +39,7 @@ from .study.calls import concept_activations as concept_activations
 from .study.calls import feature_similarity as feature_similarity
 from .study.calls import shared_features as shared_features
 from .study.calls import token_probabilities as token_probabilities
+from .study.counterparts import counterparts as counterparts
 from .study.dashboards import latent_dashboard as latent_dashboard
 from .study.run import run_study as run_study
 from .study.session import open_session as open_session

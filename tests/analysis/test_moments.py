@@ -51,6 +51,12 @@ def test_pairs_are_the_diagonal_of_the_cross() -> None:
     assert paired.by_chance().shape == (0, 5)
 
 
+def test_no_pairs_are_no_correlations() -> None:
+    paired = PairedMoments(0, draws=3)
+    paired.add(torch.zeros(9, 0), torch.zeros(9, 0))
+    assert paired.by_chance().shape == (3, 0)
+
+
 @given(st.integers(0, 999), st.integers(2, 40))
 def test_moving_by_transform_is_rolling(seed: int, rows: int) -> None:
     first, second = (activations(seed + one, rows=rows).double() for one in (0, 1))

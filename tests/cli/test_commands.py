@@ -31,6 +31,7 @@ def run(*arguments: object, status: int = 0) -> str:
         ("features",),
         ("examples",),
         ("similarity",),
+        ("counterparts",),
         ("steer",),
         ("sweep",),
         ("tokens",),
@@ -64,6 +65,19 @@ def test_similarity_of_latents(checkpoint: Path, dictionaries: Path, tmp_path: P
         *("--model", checkpoint, "-d", dictionaries, "--csv", csv),
     )
     assert len(pd.read_csv(csv)) == 3
+
+
+def test_counterparts_of_latents(checkpoint: Path, dictionaries: Path, tmp_path: Path) -> None:
+    background, csv, figure = (tmp_path / name for name in ("text.txt", "out.csv", "out.png"))
+    background.write_text("".join(f"I am so happy on day {day}.\n" for day in range(12)))
+    told = run(
+        *("counterparts", "blocks.0.hook_resid_pre:1,2", "--model", checkpoint, "-d", dictionaries),
+        *("--background", background, "--csv", csv, "--figure", figure, "--quiet"),
+    )
+    table = pd.read_csv(csv)
+    assert set(table["other_layer"]) == {1, 2} and len(table) == 2 * 2 * 2
+    assert str(table["counterpart"].iloc[0]) in told
+    assert figure.read_bytes().startswith(b"\x89PNG")
 
 
 def test_tables_keep_ids_whole_and_leave_the_undefined_empty(

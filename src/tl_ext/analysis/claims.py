@@ -25,6 +25,8 @@ from tl_ext.analysis.layers import (
 )
 from tl_ext.analysis.nulls import Decision, benjamini_hochberg, decision
 
+ROUNDING = 1e-9
+
 EXIST = "counterparts exist"
 NEARBY = "nearby layers are more alike"
 FIRST = "the first layer is less alike"
@@ -71,7 +73,7 @@ def exist(tests: Sequence[Share], against: str) -> Claim:
     """
     together = simes(list(tests))
     _, interval = mean_interval([one.share for one in tests])
-    if interval.low == interval.high:
+    if interval.high - interval.low < ROUNDING:
         interval = UNDEFINED  # a spread of zero over a few concepts is no certainty
     return Claim(
         claim=EXIST,

@@ -363,7 +363,7 @@ def _spread(above: NDArray[np.bool_]) -> NDArray[np.float64]:
     shares = np.concatenate([shares, shares.mean(axis=1, keepdims=True)], axis=1)
     spread: NDArray[np.float64] = shares.std(axis=0, ddof=1)
     # A spread of zero is no certainty: the draws selected the same latents.
-    return np.where(spread > 0, spread, np.nan)
+    return np.where(spread > 1e-9, spread, np.nan)
 
 
 def simes(tests: list[Share]) -> Share:

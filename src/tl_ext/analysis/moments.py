@@ -101,7 +101,7 @@ class PairedMoments:
         offsets = random_offsets(len(a), self._draws, self._generator)
         self._rows += len(a)
         self._products[0] += (a * b).sum(0)
-        if self._draws:
+        if self._draws and self._pairs:  # some transforms refuse to transform nothing
             self._products[1:] += shifted_products(a, b, offsets)
         for side, values in zip(self._sides, (a, b), strict=True):
             side += _sums(values)

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from tl_ext.cli import (
+    counterparts,
     examples,
     features,
     fixes,
@@ -77,6 +78,7 @@ app.command("study")(study.study)
 app.command("features")(features.features)
 app.command("examples")(examples.examples)
 app.command("similarity")(similarity.similarity)
+app.command("counterparts")(counterparts.counterparts)
 app.command("steer")(steer.steer)
 app.command("sweep")(sweep.sweep)
 app.command("tokens")(tokens.tokens)

@@ -84,6 +84,7 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
         "The same latent in another layer",
         "Has a latent a counterpart in every other layer, and is it more than the largest of many?",
         "readings",
+        "similarity_null",
     ),
     _analysis(
         "layers",

@@ -1,4 +1,4 @@
-"""Find the counterparts of latents in other layers: one pass to choose them, one to measure them."""
+"""The counterpart of latents in every other layer, as a call for a notebook."""
 
 from __future__ import annotations
 
@@ -6,325 +6,210 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
-from tl_ext.activations.capture import iterate
-from tl_ext.analysis.counterparts import best, principal_axes, reflected, unit
-from tl_ext.analysis.moments import CrossMoments, PairedMoments
-from tl_ext.analysis.neighbours import nearest
-from tl_ext.dictionaries.dictionary import Dictionary
-from tl_ext.dictionaries.reading import encode_together
-from tl_ext.errors import HookPointError, InputError
-from tl_ext.models.hook_points import kind_of, layer_of, to_residual
+from tl_ext.analysis.counterparts import matched_on_rate, percentile
+from tl_ext.analysis.nulls import benjamini_hochberg, rank_p
+from tl_ext.dictionaries.dictionary import Dictionaries, Dictionary, by_id
+from tl_ext.dictionaries.reading import background_statistics
+from tl_ext.errors import InputError
+from tl_ext.models.hook_points import layer_of
+from tl_ext.report.marks import Panels
+from tl_ext.study.figures import counterpart_lines
+from tl_ext.study.layer_search import (
+    Family,
+    Found,
+    Reader,
+    by_correlation,
+    by_cosine,
+    families,
+)
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
-MEMORY = 2 * 1024**3
-"""Bytes that sums over whole dictionaries may take at a time."""
-
-Latents = Mapping[str, Int[Tensor, " n"]]
+MATCHES = 150
+DRAWS = 99
 
 
-@dataclass(frozen=True)
-class Family:
-    """Dictionaries of one kind of hook point, each of another layer.
+@dataclass(frozen=True, eq=False, repr=False)
+class Counterparts:
+    """The counterparts of some latents.
 
     Attributes:
-        name: The kind: "resid_pre".
-        ids: The dictionaries, in the order of their layers.
-        layers: The layer of each.
+        table: A row per latent, measure and other dictionary: `dictionary`, `hook_point`, `layer`,
+            `latent`, `measure` ("cosine" of directions in the residual stream, "correlation" of
+            activations), `other`, `other_layer`, `counterpart` (-1 where there is none), `similarity`,
+            `null_99_firing_rate` (the 99th percentile of the same maximum for latents of the same layer
+            that fire as often), `null_99_chance` (for the latent itself when nothing corresponds), `p`
+            (of a similarity at least as high among the latents that fire as often), `p_adjusted`
+            (Benjamini-Hochberg over the other dictionaries).
     """
 
-    name: str
-    ids: tuple[str, ...]
-    layers: tuple[int, ...]
+    table: pd.DataFrame
 
-    def others(self, id: str) -> list[int]:
-        """The places of all but one."""
-        return [place for place, other in enumerate(self.ids) if other != id]
+    def figure(self) -> Panels:
+        """For each latent and measure a line over layers, with the nulls' 99th percentiles."""
+        panels = [
+            counterpart_lines(rows, title=f"{dictionary}:{latent}, {measure}")
+            for (dictionary, latent, measure), rows in self.table.groupby(
+                ["dictionary", "latent", "measure"], sort=False
+            )
+        ]
+        return Panels(title="Counterparts in other layers", panels=panels, columns=2, share_y="all")
 
+    def __repr__(self) -> str:
+        latents = len(self.table.drop_duplicates(["dictionary", "latent"]))
+        return f"<Counterparts of {latents} latents>\n{self.table.head(6)}"
 
-def families(points: Mapping[str, str]) -> tuple[Family, ...]:
-    """Which dictionaries can be compared layer by layer: those of one kind, where there are several.
-
-    Args:
-        points: The hook point that each dictionary reads, by id. Of several dictionaries of one layer
-            the first ones make a family, the second ones another.
-    """
-    members: dict[str, list[tuple[int, str]]] = {}
-    for id, point in points.items():
-        layer = layer_of(point)
-        if layer is None:
-            continue
-        name, again = kind_of(point), 1
-        while any(layer == taken for taken, _ in members.get(name, [])):
-            again += 1
-            name = f"{kind_of(point)} {again}"
-        members.setdefault(name, []).append((layer, id))
-    return tuple(
-        Family(name, tuple(id for _, id in sorted(several)), tuple(sorted(dict(several))))
-        for name, several in members.items()
-        if len(several) > 1
-    )
+    def _repr_html_(self) -> str:
+        return self.figure()._repr_html_()
 
 
-def residual_directions(
-    model: TransformerBridge, dictionary: Dictionary, latents: Int[Tensor, " n"] | None = None
-) -> Float[Tensor, "n d_model"]:
-    """Decoder directions in the residual stream; NaN where the hook point has no image there.
+def counterparts(
+    model: TransformerBridge,
+    dictionaries: Mapping[str, Dictionary] | Dictionary,
+    latents: Mapping[str, Sequence[int]],
+    texts: Sequence[str],
+    *,
+    seed: int = 0,
+    batch_size: int = 32,
+    max_tokens: int | None = None,
+    progress: bool = False,
+) -> Counterparts:
+    """For each latent the most similar latent of every other layer, and whether that is much.
+
+    Dictionaries of one kind of hook point are compared layer by layer. A correlation's counterpart is
+    chosen on every other text and its correlation measured on the rest; otherwise the largest of many
+    would look like a finding.
 
     Args:
         model: A hooked model.
-        dictionary: Of one of its hook points.
-        latents: Which; None: all.
-    """
-    rows = dictionary.directions.detach()
-    rows = rows if latents is None else rows[latents.to(rows.device)]
-    try:
-        return to_residual(model, dictionary.hook_out, rows.float())
-    except HookPointError:
-        return rows.new_full((len(rows), int(model.cfg.d_model)), float("nan"), dtype=torch.float32)
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """Counterparts of a dictionary's latents in the others of its family.
-
-    Attributes:
-        latent: The counterpart, -1 where there is none, as in the dictionary itself.
-        similarity: To it; NaN there.
-        chance: Of the tested latents to their counterparts when nothing corresponds.
-    """
-
-    latent: Int[Tensor, "n other"]
-    similarity: Float[Tensor, "n other"]
-    chance: Float[Tensor, "draw tested other"]
-
-
-def halves(texts: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Every other text: the first half chooses, the second measures.
+        dictionaries: Several, of which some read the same kind of hook point in different layers.
+        latents: By dictionary id, which of its latents.
+        texts: Background text, at least two.
+        seed: Of the nulls.
+        batch_size: Texts in a forward pass.
+        max_tokens: Cut texts to this many tokens; None: too long a text is an error.
+        progress: Show bars.
 
     Raises:
-        InputError: Fewer than two texts.
+        InputError: No latents, one that a dictionary lacks, or a dictionary without another layer of
+            its kind beside it.
+
+    Example:
+        ```python
+        found = counterparts(model, dictionaries, {"blocks.3.hook_resid_pre": [17]}, texts)
+        found.table
+        ```
     """
-    if len(texts) < 2:
+    several = Dictionaries(by_id(dictionaries).values())
+    chosen = _checked(several, latents)
+    every = families({id: one.hook_in for id, one in several.items()})
+    concerned = [family for family in every if set(family.ids) & set(chosen)]
+    alone = set(chosen) - {id for family in concerned for id in family.ids}
+    if alone:
         raise InputError(
-            f"{len(texts)} background text was given; one half of the texts chooses a counterpart and "
-            "the other measures it, so at least two are needed."
+            f"{', '.join(sorted(alone))}: no other layer has a dictionary of the same kind of hook "
+            "point here, so there is nothing to compare with. Load dictionaries of several layers."
         )
-    return list(texts[::2]), list(texts[1::2])
-
-
-def by_cosine(
-    model: TransformerBridge,
-    dictionaries: Mapping[str, Dictionary],
-    family: Family,
-    latents: Latents,
-    tested: Latents,
-    *,
-    draws: int,
-    seed: int,
-) -> dict[str, Found]:
-    """Counterparts by the cosine of decoder directions in the residual stream.
-
-    Args:
-        model: A hooked model.
-        dictionaries: By id, the family's among them.
-        family: Which are compared.
-        latents: By id, whose counterparts are sought.
-        tested: By id, the latents that chance is drawn for.
-        draws: How many times directions are reflected.
-        seed: Of the reflections.
-    """
-    whole = {id: unit(residual_directions(model, dictionaries[id])) for id in family.ids}
-    axes = principal_axes(*whole.values())
-    own = {id: whole[id][latents[id].to(whole[id].device)] for id in family.ids}
-    moved = {
-        id: reflected(whole[id][tested[id].to(whole[id].device)], axes, draws=draws, seed=seed)
-        for id in family.ids
-    }
-    found = {id: _empty(len(latents[id]), len(tested[id]), family, draws) for id in family.ids}
-    for id, mine in found.items():
-        rows = torch.cat([own[id], moved[id].flatten(0, 1)])
-        for place in family.others(id):
-            near = nearest(rows, whole[family.ids[place]])
-            cosines, count = near.cosine[:, 0].double(), len(own[id])
-            mine.latent[:, place], mine.similarity[:, place] = (
-                near.index[:count, 0],
-                cosines[:count],
-            )
-            mine.chance[:, :, place] = cosines[count:].reshape(draws, -1)
-    return found
-
-
-def _empty(latents: int, tested: int, family: Family, draws: int) -> Found:
-    size = len(family.ids)
-    return Found(
-        torch.full((latents, size), -1),
-        torch.full((latents, size), float("nan"), dtype=torch.float64),
-        torch.full((draws, tested, size), float("nan"), dtype=torch.float64),
+    reader = Reader(model, several, batch_size, max_tokens, "counterparts" if progress else None)
+    rates = background_statistics(
+        model,
+        several.choose(ids=list(chosen)),
+        texts,
+        batch_size=batch_size,
+        max_tokens=max_tokens,
+        progress="firing rates" if progress else None,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Reader:
-    """Reads texts with a model, all dictionaries at the same tokens.
-
-    Attributes:
-        model: A hooked model.
-        dictionaries: By id.
-        batch_size: Texts in a forward pass.
-        max_tokens: Cut texts to this many tokens.
-        progress: The label of a progress bar; None: no bar.
-    """
-
-    model: TransformerBridge
-    dictionaries: Mapping[str, Dictionary]
-    batch_size: int = 32
-    max_tokens: int | None = None
-    progress: str | None = None
-
-    def read(
-        self, texts: Sequence[str], ids: Sequence[str]
-    ) -> Iterator[dict[str, Float[Tensor, "row d_latent"]]]:
-        """Latents of some dictionaries at every content token, some rows at a time."""
-        several = {id: self.dictionaries[id] for id in ids}
-        for part in iterate(
-            self.model,
-            texts,
-            [one.hook_in for one in several.values()],
-            batch_size=self.batch_size,
-            max_tokens=self.max_tokens,
-            progress=self.progress,
-        ):
-            yield from encode_together(several, part)
-
-
-def chosen_by_correlation(
-    reader: Reader,
-    family: Family,
-    latents: Latents,
-    texts: Sequence[str],
-    *,
-    memory: int = MEMORY,
-) -> dict[str, Int[Tensor, "n other"]]:
-    """The counterpart of each latent by correlation over texts, among all latents of each dictionary.
-
-    Args:
-        reader: Of the texts.
-        family: Which dictionaries are compared.
-        latents: By id, whose counterparts are sought.
-        texts: The half that chooses.
-        memory: Bytes that sums of products may take at a time. With less the texts are read more
-            often.
-    """
-    chosen = {id: torch.full((len(latents[id]), len(family.ids)), -1) for id in family.ids}
-    for places in _passes(reader.dictionaries, family, latents, memory):
-        sizes = {
-            place: [len(latents[family.ids[one]]) for one in family.others(family.ids[place])]
-            for place in places
-        }
-        moments = {
-            place: CrossMoments(sum(sizes[place]), reader.dictionaries[family.ids[place]].d_latent)
-            for place in places
-        }
-        for rows in reader.read(texts, family.ids):
-            few = {id: rows[id][:, latents[id].to(rows[id].device)] for id in family.ids}
-            for place, each in moments.items():
-                id = family.ids[place]
-                each.add(
-                    torch.cat([few[family.ids[one]] for one in family.others(id)], 1), rows[id]
-                )
-        for place, each in moments.items():
-            parts = best(each.correlation()).latent.cpu().split(sizes[place])
-            for one, part in zip(family.others(family.ids[place]), parts, strict=True):
-                chosen[family.ids[one]][:, place] = part
-    return chosen
-
-
-def _passes(
-    dictionaries: Mapping[str, Dictionary], family: Family, latents: Latents, memory: int
-) -> Iterator[list[int]]:
-    """The dictionaries searched in each pass over the texts, so that their sums fit."""
-    together: list[int] = []
-    used = 0
-    for place, id in enumerate(family.ids):
-        rows = sum(len(latents[family.ids[one]]) for one in family.others(id))
-        # The sums, and as much again while the correlations are made of them.
-        needed = 2 * 8 * rows * dictionaries[id].d_latent
-        if together and used + needed > memory:
-            yield together
-            together, used = [], 0
-        together.append(place)
-        used += needed
-    yield together
-
-
-def by_correlation(
-    reader: Reader,
-    family: Family,
-    latents: Latents,
-    tested: Latents,
-    compared: Latents,
-    texts: Sequence[str],
-    *,
-    draws: int,
-    seed: int,
-    memory: int = MEMORY,
-) -> tuple[dict[str, Found], dict[tuple[str, str], Float[Tensor, "a b"]]]:
-    """Counterparts by correlation, chosen on one half of the texts and measured on the other.
-
-    Args:
-        reader: Of the texts.
-        family: Which dictionaries are compared.
-        latents: By id, whose counterparts are sought.
-        tested: By id, the latents among them that chance is drawn for.
-        compared: By id, latents to be correlated with one another.
-        texts: Background text.
-        draws: How many times activations are moved along the text.
-        seed: Of the moves.
-        memory: See `chosen_by_correlation`.
-
-    Returns:
-        The counterparts by id, and the correlations of the compared latents for every two
-        dictionaries, over the half that measures.
-    """
-    choose, measure = halves(texts)
-    chosen = chosen_by_correlation(reader, family, latents, choose, memory=memory)
-    found = {id: _empty(len(latents[id]), len(tested[id]), family, draws) for id in family.ids}
-    at = {id: torch.searchsorted(latents[id], tested[id]) for id in family.ids}
-    size = len(family.ids) - 1
-    measured = {id: PairedMoments(len(latents[id]) * size) for id in family.ids}
-    chance = {
-        id: PairedMoments(len(tested[id]) * size, draws=draws, seed=seed) for id in family.ids
+    matched = {
+        id: matched_on_rate(rates[id].firing_rate, which, MATCHES, seed=seed)
+        for id, which in chosen.items()
     }
-    pairs = [(a, b) for place, a in enumerate(family.ids) for b in family.ids[place + 1 :]]
-    among = {(a, b): CrossMoments(len(compared[a]), len(compared[b])) for a, b in pairs}
-    for rows in reader.read(measure, family.ids):
-        for id in family.ids:
-            places = family.others(id)
-            mine = rows[id][:, latents[id].to(rows[id].device)]
-            theirs = [
-                rows[family.ids[place]][:, chosen[id][:, place].clamp(min=0).to(mine.device)]
-                for place in places
-            ]
-            measured[id].add(torch.cat([mine] * size, 1), torch.cat(theirs, 1))
-            where = at[id].to(mine.device)
-            chance[id].add(
-                torch.cat([mine[:, where]] * size, 1),
-                torch.cat([each[:, where] for each in theirs], 1),
+    tables = []
+    for family in concerned:
+        none = torch.empty(0, dtype=torch.long)
+        tested = {id: chosen.get(id, none) for id in family.ids}
+        sought = {
+            id: torch.cat([tested[id], matched[id].flatten()]).unique() if id in matched else none
+            for id in family.ids
+        }
+        sought = {id: one[one >= 0] for id, one in sought.items()}
+        for measure, found in (
+            ("cosine", by_cosine(model, several, family, sought, tested, draws=DRAWS, seed=seed)),
+            (
+                "correlation",
+                by_correlation(
+                    reader,
+                    family,
+                    sought,
+                    tested,
+                    dict.fromkeys(family.ids, none),
+                    texts,
+                    draws=DRAWS,
+                    seed=seed,
+                )[0],
+            ),
+        ):
+            for id in family.ids:
+                if id in chosen:
+                    rows = _rows(
+                        several[id], family, sought[id], tested[id], matched[id], found[id]
+                    )
+                    tables.append(pd.DataFrame(rows).assign(measure=measure))
+    table = pd.concat(tables, ignore_index=True)
+    table.insert(4, "measure", table.pop("measure"))
+    table["p_adjusted"] = table.groupby(["dictionary", "latent", "measure"])["p"].transform(
+        benjamini_hochberg
+    )
+    return Counterparts(table)
+
+
+def _rows(
+    dictionary: Dictionary,
+    family: Family,
+    sought: Int[Tensor, " n"],
+    tested: Int[Tensor, " t"],
+    matched: Int[Tensor, "t match"],
+    found: Found,
+) -> Iterator[dict[str, object]]:
+    for place, latent in enumerate(tested.tolist()):
+        at = int(torch.searchsorted(sought, latent))
+        others = matched[place][matched[place] >= 0]
+        like = found.similarity[torch.searchsorted(sought, others)].numpy()
+        for other in family.others(dictionary.id):
+            similarity = float(found.similarity[at, other])
+            yield {
+                "dictionary": dictionary.id,
+                "hook_point": dictionary.hook_in,
+                "layer": layer_of(dictionary.hook_in),
+                "latent": latent,
+                "other": family.ids[other],
+                "other_layer": family.layers[other],
+                "counterpart": int(found.latent[at, other]),
+                "similarity": similarity,
+                "null_99_firing_rate": percentile(like[:, other]),
+                "null_99_chance": percentile(found.chance[:, place, other].numpy()),
+                "p": rank_p(similarity, like[:, other]),
+            }
+
+
+def _checked(
+    dictionaries: Dictionaries, latents: Mapping[str, Sequence[int]]
+) -> dict[str, Int[Tensor, " n"]]:
+    chosen = {}
+    for id, which in latents.items():
+        size = dictionaries[id].d_latent
+        wanted = sorted(set(which))
+        if wanted and not 0 <= wanted[0] <= wanted[-1] < size:
+            raise InputError(
+                f"{id} has {size} latents, 0 to {size - 1}; {list(which)} were asked for."
             )
-        for (a, b), each in among.items():
-            each.add(*(rows[id][:, compared[id].to(rows[id].device)] for id in (a, b)))
-    for id, result in found.items():
-        places = family.others(id)
-        partner = chosen[id][:, places]
-        result.latent[:, places] = partner
-        values = measured[id].correlation().cpu().reshape(size, -1).T
-        result.similarity[:, places] = values.where(partner >= 0, float("nan"))
-        moved = chance[id].by_chance().cpu().reshape(draws, size, -1).transpose(1, 2)
-        result.chance[:, :, places] = moved.where(partner[at[id]] >= 0, float("nan"))
-    return found, {pair: each.correlation().cpu() for pair, each in among.items()}
+        if wanted:
+            chosen[id] = torch.tensor(wanted)
+    if not chosen:
+        raise InputError("There are no latents to find counterparts of.")
+    return chosen

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from tl_ext.report.marks import Heatmap, Series, Stems
+from tl_ext.report.marks import Heatmap, Lines, Series, Stems
 from tl_ext.study.plan import latent_name
 
 
@@ -90,3 +90,43 @@ def group_heatmap(
     return similarity_heatmap(
         values, latents, measure, title=title, groups=[name for name, _ in members]
     )
+
+
+BOUNDS = {
+    "null_99_firing_rate": "99 % of latents firing as often",
+    "null_99_words": "99 % of other words' latents",
+    "null_99_chance": "99 % of chance",
+}
+"""Columns of the nulls' 99th percentiles, and how figures call them."""
+
+
+def counterpart_lines(table: pd.DataFrame, *, title: str) -> Lines:
+    """How similar the counterparts of some latents are in every other layer, and what the nulls reach.
+
+    Args:
+        table: Rows of `counterparts` of one dictionary and measure: of one concept, or of one latent.
+        title: Of the figure.
+    """
+    latents = [rows for _, rows in table.groupby("latent", sort=False)]
+    series = [
+        # Panels share a legend, so a line is named by its latent's place; the labels say which it is.
+        Series(
+            f"latent {place}",
+            rows["other_layer"],
+            rows["similarity"],
+            labels=[
+                f"{latent_name(point, mine)}: {other} #{theirs}"
+                for point, mine, other, theirs in zip(
+                    *(rows[name] for name in ("hook_point", "latent", "other", "counterpart")),
+                    strict=True,
+                )
+            ],
+        )
+        for place, rows in enumerate(latents, start=1)
+    ]
+    series += [
+        Series(name, latents[0]["other_layer"], latents[0][column])
+        for column, name in BOUNDS.items()
+        if column in table
+    ]
+    return Lines(title=title, series=series, x="other layer", y="similarity")

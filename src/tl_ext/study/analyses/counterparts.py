@@ -19,13 +19,15 @@ from tl_ext.analysis.counterparts import (
 )
 from tl_ext.analysis.layers import mean_defined
 from tl_ext.analysis.similarity import cosine
-from tl_ext.concepts.concept import Concept
-from tl_ext.report.marks import Axis, Lines, Panels, Series
+from tl_ext.report.marks import Lines, Panels
 from tl_ext.report.page import Figure
 from tl_ext.study.analyses.readings import NAME as READINGS
 from tl_ext.study.analyses.readings import Readings
-from tl_ext.study.counterparts import Family, families
-from tl_ext.study.plan import ConceptLabel, Plan, latent_name
+from tl_ext.study.analyses.similarity_null import NAME as WORDS
+from tl_ext.study.figures import counterpart_lines
+from tl_ext.study.layer_search import Family, families
+from tl_ext.study.plan import ConceptLabel, Plan
+from tl_ext.study.word_groups import null_words
 
 if TYPE_CHECKING:
     from tl_ext.study.session import Session
@@ -37,8 +39,6 @@ MEASURES = {
 }
 DRAWS = 99  # of chance, and of the concepts' texts
 MATCHES = 40  # latents that fire as often, for each of a concept's
-WORDS = 79  # the smallest p is 1/80
-WORDS_AT_ONCE = 10  # bounds memory
 
 
 def compared(plan: Plan) -> tuple[Family, ...]:
@@ -53,11 +53,10 @@ def said_first(plan: Plan) -> tuple[ConceptLabel, ...]:
 
 def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Counterparts of the top latents and of what they are held against; likeness across layers."""
-    from tl_ext.study.counterparts import Reader, by_correlation, by_cosine
+    from tl_ext.study.layer_search import Reader, by_correlation, by_cosine
 
     plan = session.plan
     readings = Readings(needs[READINGS], plan)
-    words, shared = _tops_of_words(session), _in_shared_frames(session)
     reader = Reader(
         session.model,
         session.dictionaries,
@@ -68,7 +67,7 @@ def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict
     tensors: dict[str, Tensor] = {}
     for family in compared(plan):
         groups = {
-            id: _groups(readings, plan, id, shared) | {"words": words[id]} for id in family.ids
+            id: _groups(readings, plan, id) | _beside(needs[WORDS], plan, id) for id in family.ids
         }
         latents = {id: _distinct(*each.values()) for id, each in groups.items()}
         tested = {
@@ -103,12 +102,9 @@ def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict
     return tensors
 
 
-def _groups(
-    readings: Readings, plan: Plan, id: str, shared: Sequence[list[int]]
-) -> dict[str, Tensor]:
-    """The latents compared: `top` [concept draw k] and, for the first language, `shared` [concept k],
-    in the texts whose frames the matched words share, and `matched` [concept k match]."""
-    first = said_first(plan)
+def _groups(readings: Readings, plan: Plan, id: str) -> dict[str, Tensor]:
+    """The latents of concepts: `top` [concept draw k] and, for the first language, `matched`
+    [concept k match], others that fire as often."""
     top = torch.stack(
         [
             resampled_top(
@@ -118,59 +114,41 @@ def _groups(
         ]
     )
     rate = readings.firing_rate(id)
-    matched = [matched_on_rate(rate, one, MATCHES, seed=plan.seed) for one in top[: len(first), 0]]
-    common = [
-        resampled_top(readings.latents(id, concept)[texts], plan.top, draws=0, seed=0)[0]
-        for concept, texts in zip(first, shared, strict=True)
+    matched = [
+        matched_on_rate(rate, one, MATCHES, seed=plan.seed)
+        for one in top[: len(said_first(plan)), 0]
     ]
-    return {"top": top, "shared": torch.stack(common), "matched": torch.stack(matched)}
+    return {"top": top, "matched": torch.stack(matched)}
 
 
-def _in_shared_frames(session: Session) -> list[list[int]]:
-    """For each concept of the first language which of its texts stand in frames of the matched words."""
-    from tl_ext.concepts.matched import in_shared_frames
-
-    words = [Concept(one.name, one.language, one.examples[::2]) for one in _matched(session)]
-    return [
-        [concept.examples.index(one) for one in in_shared_frames(concept, words)[0]]
-        for concept in session.concepts
-        if concept.language == session.plan.languages[0]
-    ]
-
-
-def _matched(session: Session) -> list[Concept]:
-    """Matched words of the first language, as many as the null takes; every other text of theirs is
-    read."""
-    return [one for one in session.matched if one.language == session.plan.languages[0]][:WORDS]
+def _beside(stored: Mapping[str, Tensor], plan: Plan, id: str) -> dict[str, Tensor]:
+    """The latents of words of the first language: `beside` [concept 1+word k], the concept's own and
+    those of the words nearest in frequency, all in the frames that they share; `words` [word k], each
+    of these words once, in all frames."""
+    language, concepts = plan.languages[0], said_first(plan)
+    none = torch.empty(0, plan.top, dtype=torch.long)
+    if f"{language}/log_frequency" not in stored:
+        return {"beside": torch.full((len(concepts), 1, plan.top), -1), "words": none}
+    candidates = stored[f"{id}/{language}/latents"].long()
+    activations = stored[f"{id}/{language}/activations"]
+    null = null_words(stored[f"{language}/log_frequency"], len(concepts))
+    groups = []
+    for place, words in enumerate(null):
+        rows = torch.cat([torch.tensor([place]), words])
+        mean = activations[rows][:, stored[f"{language}/frames/{place}"].long()].double().mean(1)
+        value, order = mean.sort(dim=1, descending=True, stable=True)
+        top = candidates[rows].gather(1, order).where(value > 0, -1)
+        groups.append(top[:, : plan.top])
+    return {
+        "beside": torch.stack(groups),
+        "words": candidates[torch.cat(null).unique(), : plan.top],
+    }
 
 
 def in_order(plan: Plan) -> tuple[ConceptLabel, ...]:
     """The concepts as the tensors hold them, those of the first language first."""
     first = said_first(plan)
     return (*first, *(one for one in plan.concepts if one not in first))
-
-
-def _tops_of_words(session: Session) -> dict[str, Int[Tensor, "word k"]]:
-    """By dictionary, the top latents at each matched word of the first language."""
-    from tl_ext.dictionaries.reading import word_latents
-
-    plan = session.plan
-    words = _matched(session)
-    tops: dict[str, list[Tensor]] = {id: [] for id in session.dictionaries}
-    for start in range(0, len(words), WORDS_AT_ONCE):
-        several = words[start : start + WORDS_AT_ONCE]
-        latents = word_latents(
-            session.model,
-            session.dictionaries,
-            [example for word in several for example in word.examples[::2]],
-            over_tokens=plan.over_tokens,  # type: ignore[arg-type]
-            batch_size=session.batch_size,
-        )
-        for id, rows in latents.items():
-            parts = rows.split([len(word.examples[::2]) for word in several])
-            tops[id] += [resampled_top(part, plan.top, draws=0, seed=0)[0] for part in parts]
-    none = torch.empty(0, plan.top, dtype=torch.long)
-    return {id: torch.stack(each) if each else none for id, each in tops.items()}
 
 
 def _distinct(*groups: Tensor) -> Int[Tensor, " n"]:
@@ -182,7 +160,7 @@ def _distinct(*groups: Tensor) -> Int[Tensor, " n"]:
 def _cosines(
     session: Session, family: Family, among: Mapping[str, Tensor]
 ) -> dict[tuple[str, str], Tensor]:
-    from tl_ext.study.counterparts import residual_directions
+    from tl_ext.study.layer_search import residual_directions
 
     rows = {
         id: residual_directions(session.model, session.dictionaries[id], among[id]).cpu()
@@ -264,14 +242,13 @@ def concept_tests(
         chance = _rows_at(
             tensors[f"{id}/{measure}/chance"].transpose(0, 1), tensors[f"{id}/tested"], top[0]
         )
-        # The concept in the words' own frames stands first.
-        words = torch.cat([tensors[f"{id}/shared"][[place]], tensors[f"{id}/words"]])
         by_name = {
             "resampled": values_of(tensors, id, measure, top)[..., others],
             "matched": values_of(tensors, id, measure, tensors[f"{id}/matched"][place])[
                 ..., others
             ],
-            "words": values_of(tensors, id, measure, words)[..., others],
+            # The concept itself in the words' frames, then the words.
+            "words": values_of(tensors, id, measure, tensors[f"{id}/beside"][place])[..., others],
             "chance": chance.numpy().swapaxes(0, 1)[..., others],
         }
         for name, values in by_name.items():
@@ -353,7 +330,7 @@ def _rows(
         values = values_of(tensors, id, measure, top)
         nulls = {
             "null_99_firing_rate": values_of(tensors, id, measure, tensors[f"{id}/matched"][place]),
-            "null_99_words": values_of(tensors, id, measure, tensors[f"{id}/words"]),
+            "null_99_words": values_of(tensors, id, measure, tensors[f"{id}/beside"][place, 1:]),
             "null_99_chance": _rows_at(
                 tensors[f"{id}/{measure}/chance"].transpose(0, 1), tensors[f"{id}/tested"], top
             ).numpy(),
@@ -385,7 +362,7 @@ def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
     for family in compared(plan):
         mine = table[table["dictionary"] == _middle(family, plan)]
         panels = [
-            _lines(part, f"{concept}, {measure}")
+            counterpart_lines(part, title=f"{concept}, {measure}")
             for (measure, concept), part in mine.groupby(["measure", "concept"], sort=False)
         ]
         if panels:
@@ -398,34 +375,6 @@ def _middle(family: Family, plan: Plan) -> str:
     focus = plan.by_id[plan.focus].layer
     near = min(range(len(family.ids)), key=lambda place: abs(family.layers[place] - focus))
     return family.ids[near]
-
-
-def _lines(part: pd.DataFrame, title: str) -> Lines:
-    latents = [rows for _, rows in part.groupby("latent", sort=False)]
-    series = [
-        # Panels share a legend, so a line is named by its latent's place; the labels say which it is.
-        Series(
-            f"top latent {place}",
-            rows["other_layer"],
-            rows["similarity"],
-            labels=[
-                f"{latent_name(point, mine)}: {other} #{theirs}"
-                for point, mine, other, theirs in zip(
-                    *(rows[name] for name in ("hook_point", "latent", "other", "counterpart")),
-                    strict=True,
-                )
-            ],
-        )
-        for place, rows in enumerate(latents, start=1)
-    ]
-    once = latents[0]
-    bounds = {
-        "99 % of latents firing as often": "null_99_firing_rate",
-        "99 % of other words' latents": "null_99_words",
-        "99 % of chance": "null_99_chance",
-    }
-    series += [Series(name, once["other_layer"], once[column]) for name, column in bounds.items()]
-    return Lines(title=title, series=series, x="other layer", y=Axis(title="similarity"))
 
 
 def _figure(panels: Sequence[Lines], family: Family, plan: Plan) -> Figure:

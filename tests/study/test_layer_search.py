@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from tests.dictionaries.test_reading import dictionary
@@ -14,8 +12,8 @@ from tl_ext.analysis.similarity import correlation, cosine
 from tl_ext.dictionaries.dictionary import Dictionaries
 from tl_ext.errors import InputError
 from tl_ext.models.hook_points import to_residual
-from tl_ext.study.analyses import counterparts, layers, readings
-from tl_ext.study.counterparts import (
+from tl_ext.study.counterparts import Counterparts, counterparts
+from tl_ext.study.layer_search import (
     Family,
     Reader,
     by_correlation,
@@ -23,7 +21,6 @@ from tl_ext.study.counterparts import (
     families,
     halves,
 )
-from tl_ext.study.session import Session, open_session
 
 TEXTS = [" ".join(f"w{5 + (7 * text + 3 * word) % 50}" for word in range(12)) for text in range(24)]
 LATENTS = torch.tensor([0, 3, 7, 20, 31])
@@ -139,57 +136,44 @@ def test_one_text_has_no_two_halves() -> None:
 
 
 @pytest.fixture(scope="module")
-def session(checkpoint: Path, dictionaries: Path, background: tuple[str, ...]) -> Session:
-    from tl_ext.concepts.emotions import concepts, matched
+def found(at_z: Dictionaries) -> Counterparts:
+    return counterparts(tiny_model("gpt2"), at_z, {"blocks.0.attn.hook_z": [7, 3]}, TEXTS)
 
-    return open_session(
-        model=checkpoint,
-        dictionaries=[dictionaries],
-        concepts=concepts(names=["happy", "sad"]),
-        matched=matched(["en"])[:25],
-        background=background,
-        progress=False,
+
+def test_the_call_has_a_row_per_latent_measure_and_other_layer(
+    found: Counterparts, at_z: Dictionaries, family: Family
+) -> None:
+    table = found.table
+    assert table["latent"].tolist() == [3, 3, 7, 7] * 2
+    assert table["measure"].tolist() == ["cosine"] * 4 + ["correlation"] * 4
+    alone = by_cosine(
+        tiny_model("gpt2"),
+        at_z,
+        family,
+        every(LATENTS, family),
+        every(TESTED, family),
+        draws=1,
+        seed=0,
+    )[family.ids[0]]
+    assert table["counterpart"].head(4).tolist() == alone.latent[1:3, 1:].flatten().tolist()
+    assert table["similarity"].head(4).tolist() == pytest.approx(
+        alone.similarity[1:3, 1:].flatten().tolist()
     )
+    known = table.dropna(subset=["p"])
+    assert ((known["p"] > 0) & (known["p"] <= known["p_adjusted"] + 1e-12)).all()
 
 
-@pytest.fixture(scope="module")
-def tensors(session: Session) -> dict[str, dict[str, torch.Tensor]]:
-    read = readings.collect(session, {})
-    return {"readings": read, "counterparts": counterparts.collect(session, {"readings": read})}
+def test_the_call_draws_a_panel_per_latent_and_measure(found: Counterparts) -> None:
+    assert len(found.figure().panels) == 4
+    assert "2 latents" in repr(found)
+    assert "<" in found._repr_html_()
 
 
-def test_the_analysis_has_a_row_per_latent_other_layer_and_measure(
-    session: Session, tensors: dict[str, dict[str, torch.Tensor]]
-) -> None:
-    tables = counterparts.tabulate(tensors, session.plan)
-    table, tests = tables["counterparts"], tables["counterpart_tests"]
-    assert set(table["measure"]) == {"cosine", "correlation"}
-    assert (table["other_layer"] != table["layer"]).all()
-    assert table.groupby(["dictionary", "measure", "concept", "latent"]).size().eq(2).all()
-    assert set(tests["null"]) == {"chance", "firing rate", "words"}
-    known = tests["p"].dropna()
-    assert ((known > 0) & (known <= 1)).all()
-    assert (tests["smallest"][tests["null"] == "words"] >= 1 / 26).all()
-    figures = counterparts.draw(tables, session.plan)
-    assert set(figures) == {"counterparts-resid_pre", "counterparts-z"}
-
-
-def test_three_layers_and_two_concepts_cannot_decide_what_they_cannot(
-    session: Session, tensors: dict[str, dict[str, torch.Tensor]]
-) -> None:
-    tables = layers.tabulate(tensors, session.plan)
-    claims = tables["layer_claims"]
-    nearby = claims[claims["claim"] == "nearby layers are more alike"]
-    assert (nearby["decision"] == "cannot decide").all()
-    first = claims[claims["against"] == "no difference, over concepts"]
-    assert (first["smallest"] == 1 / 4).all() and (first["decision"] == "cannot decide").all()
-    assert set(layers.draw(tables, session.plan)) == {"layer_claims", "layer-distance"}
-    assert len(tables["layer_similarity"]) == 2 * 2 * 2 * 3
-
-
-def test_the_same_seed_gives_the_same_tensors(
-    session: Session, tensors: dict[str, dict[str, torch.Tensor]]
-) -> None:
-    again = counterparts.collect(session, {"readings": tensors["readings"]})
-    for name, one in tensors["counterparts"].items():
-        torch.testing.assert_close(again[name], one, equal_nan=True, rtol=0, atol=0)
+def test_what_cannot_be_compared_is_told(at_z: Dictionaries) -> None:
+    model, (first, *_) = tiny_model("gpt2"), at_z
+    with pytest.raises(InputError, match="no other layer"):
+        counterparts(model, at_z[first], {first: [1]}, TEXTS)
+    with pytest.raises(InputError, match="0 to 39"):
+        counterparts(model, at_z, {first: [40]}, TEXTS)
+    with pytest.raises(InputError, match="no latents"):
+        counterparts(model, at_z, {first: []}, TEXTS)
