@@ -21,7 +21,8 @@ from tl_ext.dictionaries.dictionary import Dictionaries
 from tl_ext.dictionaries.example_records import LatentExamples
 from tl_ext.dictionaries.examples import latent_examples
 from tl_ext.dictionaries.reading import background_statistics
-from tl_ext.errors import DictionaryError, InputError
+from tl_ext.dictionaries.tally import LatentTally
+from tl_ext.errors import DictionaryError, InputError, OutputError
 
 TEXTS = [words(5, 12, 20, 7), words(12), "", words(19, 5, 19), words(12, 26)]
 
@@ -242,6 +243,22 @@ def test_a_folder_of_something_else_is_refused(dictionaries: Dictionaries, tmp_p
     with pytest.raises(InputError, match="not those that were read before"):
         latent_examples(model, dictionaries, TEXTS[1:], out=tmp_path)
     assert (tmp_path / "tensors.safetensors").read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_read(
+    dictionaries: Dictionaries, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x")
+    texts = iter(TEXTS)
+    with pytest.raises(OutputError, match="cannot be written to"):
+        latent_examples(tiny_model("gpt2"), dictionaries, texts, out=tmp_path / "file")
+    assert list(texts) == TEXTS
+
+
+@pytest.mark.parametrize(("n", "before", "after"), [(10, 16, 8), (1, 0, 0)])
+def test_memory_is_what_is_said(n: int, before: int, after: int) -> None:
+    tally = LatentTally(3, n=n, before=before, after=after)
+    assert tally.bytes == 3 * (788 + n * (20 + 8 * (before + 1 + after)))
 
 
 def test_what_is_stored_is_what_was_found(dictionaries: Dictionaries, tmp_path: Path) -> None:

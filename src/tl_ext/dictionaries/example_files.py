@@ -9,6 +9,7 @@ ever run.
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from torch import Tensor
 from tl_ext.activations import store
 from tl_ext.activations.stream import Position
 from tl_ext.dictionaries.dictionary import Dictionary
-from tl_ext.errors import InputError
+from tl_ext.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,6 +33,21 @@ TENSORS, UNFINISHED = "tensors.safetensors", "unfinished.safetensors"
 LENS = ("top", "top_values", "bottom", "bottom_values")
 IN_CONTEXTS = ("peak", "text", "token", "ids", "activations")
 COUNTED = ("fired", "total", "largest", "histogram", *IN_CONTEXTS)
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder, so that one that cannot be written to is told before anything is read.
+
+    Raises:
+        OutputError: It cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OutputError(
+            f"{folder} cannot be written to: {error.strerror or error}. Give another folder."
+        ) from error
 
 
 def save(folder: Path, tensors: Mapping[str, Tensor], key: Mapping[str, object]) -> None:

@@ -121,9 +121,10 @@ def latent_examples(
     _check(settings, batch_size)
     reader = TextReader(texts, column=column, file_texts=file_texts)
     reading = _Reading(model, chosen, n=n, window=window)
-    folder = None if out is None else Path(out)
+    folder = None if out is None else Path(out).expanduser()
     key: dict[str, object] = {}
     if folder is not None:
+        files.prepare(folder)
         key = _key(model, chosen, settings)
         stored = files.stored(folder, key)
         if stored is not None:

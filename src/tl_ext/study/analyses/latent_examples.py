@@ -108,7 +108,8 @@ def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
                 "latent is highest there; darker is higher, numbers appear on pointing at a token. "
                 "Raised and lowered: the tokens at the ends of the logit lens, the decoder direction "
                 "alone through the final norm and the unembedding. Quantiles are less than 4.5 % off. "
-                "The folder `examples/` beside this page holds every latent of every dictionary."
+                "The folder `examples/` beside this page holds every latent of every dictionary: "
+                "`tl-ext examples DICTIONARY:LATENT --out examples` shows one."
             ),
             may=(
                 "Whether a latent that is high at a concept's words is high elsewhere too, and on what."
