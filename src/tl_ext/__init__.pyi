@@ -43,6 +43,7 @@ from .study.counterparts import counterparts as counterparts
 from .study.dashboards import latent_dashboard as latent_dashboard
 from .study.run import run_study as run_study
 from .study.session import open_session as open_session
+from .study.similarity_null import similarity_null as similarity_null
 from .testbed.background import sample_background as sample_background
 
 __version__: str

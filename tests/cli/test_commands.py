@@ -32,6 +32,7 @@ def run(*arguments: object, status: int = 0) -> str:
         ("examples",),
         ("similarity",),
         ("counterparts",),
+        ("similarity-null",),
         ("steer",),
         ("sweep",),
         ("tokens",),
@@ -77,6 +78,26 @@ def test_counterparts_of_latents(checkpoint: Path, dictionaries: Path, tmp_path:
     table = pd.read_csv(csv)
     assert set(table["other_layer"]) == {1, 2} and len(table) == 2 * 2 * 2
     assert str(table["counterpart"].iloc[0]) in told
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_similarity_beside_its_null(checkpoint: Path, dictionaries: Path, tmp_path: Path) -> None:
+    background, concepts = tmp_path / "background.txt", tmp_path / "mine.yaml"
+    background.write_text("I am so happy.\nHe says he is tired today.\n" * 5)
+    words = ", ".join(f"w{i}" for i in range(19))
+    concepts.write_text(
+        f"language: en\nframes: ['I am {{word}}.', 'She is {{word}}.']\nmatched: [{words}]\n"
+        "concepts: {happy: {words: [happy]}}\n"
+    )
+    csv, figure = tmp_path / "null.csv", tmp_path / "null.png"
+    told = run(
+        *("similarity-null", "happy", "--model", checkpoint, "-d", dictionaries, "--layer", 1),
+        *("--concepts", concepts, "--background", background, "--quiet"),
+        *("--csv", csv, "--figure", figure),
+    )
+    table = pd.read_csv(csv)
+    assert set(table["layer"]) == {1} and set(table["words"]) == {19}
+    assert "strongest latents of happy (en) in the residual stream" in told
     assert figure.read_bytes().startswith(b"\x89PNG")
 
 

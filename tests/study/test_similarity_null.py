@@ -18,6 +18,7 @@ from tl_ext.study import word_groups
 from tl_ext.study.analyses import similarity_null
 from tl_ext.study.calls import feature_similarity
 from tl_ext.study.session import Session, open_session
+from tl_ext.study.similarity_null import similarity_null as similarity_null_call
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +154,51 @@ def test_the_figures_stand_beside_their_heatmap_and_say_the_verdicts(
     assert any("happy (en)" in said for said in figures["similarity-null-pooled"].may)
     assert "21 words that say no feeling" in figures["similarity-null-en"].caption
     assert "Cannot decide" in figures["similarity-null-fr"].may[0]
+
+
+def test_the_call_gives_the_studys_tables(
+    session: Session, tables: dict[str, pd.DataFrame]
+) -> None:
+    found = similarity_null_call(
+        session.model, session.dictionaries, session.concepts, session.background, session.matched
+    )
+    pd.testing.assert_frame_equal(found.table, tables["similarity_null"])
+    pd.testing.assert_frame_equal(found.pooled, tables["similarity_null_pooled"])
+    assert len(found.verdicts) == len(found.pooled)
+    assert "not shown" in repr(found) and "<table" in found._repr_html_()
+    drawn = found.figure("sad", "fr", "blocks.1.attn.hook_z")
+    assert drawn.panels[0].rows[0].startswith("L1 z #")
+    assert drawn.title == "sad (fr), blocks.1.attn.hook_z"
+    with pytest.raises(InputError, match=r"no dictionary 'blocks\.9'"):
+        found.figure(dictionary="blocks.9")
+
+
+def test_the_call_says_what_it_cannot_do(session: Session) -> None:
+    arguments = (session.model, session.dictionaries["blocks.1.hook_resid_pre"])
+    stolz = Concept("proud", "de", (Example("Ich bin stolz.", "stolz"),))
+    found = similarity_null_call(*arguments, stolz, session.background)
+    assert set(found.pooled["decision"]) == {"cannot decide"}
+    assert "there are no matched words" in found.verdicts[0]
+    with pytest.raises(InputError, match="no null to draw"):
+        found.figure()
+    with pytest.raises(InputError, match="at least 2"):
+        similarity_null_call(*arguments, stolz, session.background, top=1)
+    with pytest.raises(InputError, match="no texts"):
+        similarity_null_call(*arguments, stolz, [])
+
+
+def test_words_are_put_in_the_place_of_ones_own_concept(session: Session) -> None:
+    proud = Concept(
+        "proud", "en", tuple(Example(f"{who} so proud.", "proud") for who in ("I am", "She is"))
+    )
+    found = similarity_null_call(
+        session.model,
+        session.dictionaries["blocks.1.hook_resid_pre"],
+        proud,
+        session.background,
+    )
+    assert found.words["null_words"].tolist() == [79] and found.words["frames"].tolist() == [1]
+    assert (found.table["words"] == 79).all()
 
 
 def test_a_language_without_matched_words_cannot_be_decided(session: Session) -> None:

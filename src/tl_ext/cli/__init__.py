@@ -14,6 +14,7 @@ from tl_ext.cli import (
     fixes,
     plugins,
     similarity,
+    similarity_null,
     steer,
     study,
     sweep,
@@ -78,6 +79,7 @@ app.command("study")(study.study)
 app.command("features")(features.features)
 app.command("examples")(examples.examples)
 app.command("similarity")(similarity.similarity)
+app.command("similarity-null")(similarity_null.similarity_null)
 app.command("counterparts")(counterparts.counterparts)
 app.command("steer")(steer.steer)
 app.command("sweep")(sweep.sweep)

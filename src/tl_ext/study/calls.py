@@ -110,7 +110,7 @@ def concept_activations(
         concept_activations(model, dictionaries, happy).top(3)
         ```
     """
-    several, said = _several(dictionaries), _concepts(concepts)
+    several, said = dictionaries_given(dictionaries), concepts_given(concepts)
     latents = word_latents(
         model,
         several,
@@ -250,7 +250,7 @@ def feature_similarity(
         InputError: No latents, or one that a dictionary lacks.
         HookPointError: A hook point that shares no space with the residual stream.
     """
-    several = _several(dictionaries)
+    several = dictionaries_given(dictionaries)
     chosen = {id: torch.tensor(list(which), dtype=torch.long) for id, which in latents.items()}
     if not any(len(which) for which in chosen.values()):
         raise InputError("There are no latents to compare.")
@@ -330,7 +330,12 @@ def token_probabilities(model: TransformerBridge, text: str) -> TokenProbabiliti
     )
 
 
-def _several(dictionaries: Mapping[str, Dictionary] | Dictionary) -> Dictionaries:
+def dictionaries_given(dictionaries: Mapping[str, Dictionary] | Dictionary) -> Dictionaries:
+    """One dictionary or several, as several.
+
+    Raises:
+        InputError: Something else.
+    """
     several = dictionaries.values() if isinstance(dictionaries, Mapping) else [dictionaries]
     for one in several:
         if not isinstance(one, Dictionary):
@@ -341,7 +346,12 @@ def _several(dictionaries: Mapping[str, Dictionary] | Dictionary) -> Dictionarie
     return Dictionaries(several)
 
 
-def _concepts(concepts: Concept | Sequence[Concept]) -> list[Concept]:
+def concepts_given(concepts: Concept | Sequence[Concept]) -> list[Concept]:
+    """One concept or several, as several.
+
+    Raises:
+        InputError: None, or something else.
+    """
     several = [concepts] if isinstance(concepts, Concept) else list(concepts)
     if not several:
         raise InputError("There are no concepts to read: an empty list was given.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import pandas as pd
 import torch
@@ -41,10 +42,15 @@ def tables(stored: Mapping[str, Tensor], plan: Plan) -> dict[str, pd.DataFrame]:
         `similarity_null`, a row per dictionary, concept and measure; `similarity_null_pooled`, the same
         over the dictionaries of a kind; `similarity_null_words`, how frequent each concept's word and
         its null words are to the model; `similarity_null_values`, each null word's value;
-        `similarity_null_pairs`, how alike the latents of the focus dictionary's groups are.
+        `similarity_null_pairs`, how alike the latents of each dictionary's groups are.
     """
     languages = [_open(stored, plan, language) for language in plan.languages]
-    tests = pd.DataFrame([row for one in languages for row in _tests(stored, one)])
+    pools = {
+        one.id: _pool_similarity(stored, one)
+        for one in plan.dictionaries
+        if f"{one.id}/pool" in stored
+    }
+    tests = pd.DataFrame([row for one in languages for row in _tests(stored, one, pools)])
     return {
         "similarity_null": nulls.decide(tests),
         "similarity_null_pooled": nulls.decide(
@@ -58,7 +64,7 @@ def tables(stored: Mapping[str, Tensor], plan: Plan) -> dict[str, pd.DataFrame]:
             [row for one in languages for row in _values(one)],
             columns=["dictionary", "concept", "language", "measure", "word", "value"],
         ),
-        "similarity_null_pairs": _pairs(stored, plan, tests),
+        "similarity_null_pairs": _pairs(stored, pools, tests),
     }
 
 
@@ -165,14 +171,17 @@ def _firings(stored: Mapping[str, Tensor], one: DictionaryLabel) -> nulls.Firing
     return nulls.Firings(*(stored[f"{one.id}/{name}"] for name in nulls.Firings._fields))
 
 
-def _tests(stored: Mapping[str, Tensor], language: _Language) -> Iterator[Row]:
+Pools = Mapping[str, Mapping[str, Float[Tensor, "latent latent"]]]
+
+
+def _tests(stored: Mapping[str, Tensor], language: _Language, pools: Pools) -> Iterator[Row]:
     """A row per concept, dictionary and measure."""
     plan = language.plan
     for index, concept in enumerate(language.concepts):
         null = language.null[index]
         for one in plan.dictionaries:
             once, drawn = language.once[one.id, index], language.drawn[one.id, index]
-            group, random = _random(stored, one, concept, index, plan)
+            group, random = _random(stored, one, concept, index, plan, pools)
             for measure in nulls.MEASURES:
                 value = float(once[measure][index])
                 yield {
@@ -237,6 +246,7 @@ def _random(
     concept: ConceptLabel,
     index: int,
     plan: Plan,
+    pools: Pools,
 ) -> tuple[str, dict[str, Float[Tensor, " draw"]]]:
     """A concept's latents, and how alike random groups with the same firing rates are, by measure."""
     name = f"{one.id}/{concept.language}"
@@ -252,8 +262,7 @@ def _random(
     drawn = nulls.random_groups(pool, RANDOM_GROUPS, seed=plan.seed + index)
     place = torch.searchsorted(stored[f"{one.id}/pool"].long(), drawn)
     return group, {
-        measure: nulls.mean_over_pairs(matrix, place)
-        for measure, matrix in _pool_similarity(stored, one).items()
+        measure: nulls.mean_over_pairs(matrix, place) for measure, matrix in pools[one.id].items()
     }
 
 
@@ -321,20 +330,15 @@ def _values(language: _Language) -> Iterator[Row]:
                 }
 
 
-def _pairs(stored: Mapping[str, Tensor], plan: Plan, tests: pd.DataFrame) -> pd.DataFrame:
-    columns = ["latent_a", "latent_b", *nulls.MEASURES]
-    one = plan.by_id[plan.focus]
-    if f"{one.id}/pool" not in stored:
-        return pd.DataFrame(columns=columns)
-    pool = {int(latent): place for place, latent in enumerate(stored[f"{one.id}/pool"])}
-    groups = tests.loc[tests["dictionary"] == one.id, "latents"].unique()
-    members = sorted({int(latent) for group in groups for latent in group.split()})
-    matrices = _pool_similarity(stored, one)
-    rows = [
-        {"latent_a": a, "latent_b": b}
-        | {name: float(matrix[pool[a], pool[b]]) for name, matrix in matrices.items()}
-        for a in members
-        for b in members
-        if a < b
-    ]
-    return pd.DataFrame(rows, columns=columns)
+def _pairs(stored: Mapping[str, Tensor], pools: Pools, tests: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for id, matrices in pools.items():
+        place = {int(latent): index for index, latent in enumerate(stored[f"{id}/pool"])}
+        groups = tests.loc[tests["dictionary"] == id, "latents"].unique()
+        members = sorted({int(latent) for group in groups for latent in group.split()})
+        rows += [
+            {"dictionary": id, "latent_a": a, "latent_b": b}
+            | {name: float(matrix[place[a], place[b]]) for name, matrix in matrices.items()}
+            for a, b in combinations(members, 2)
+        ]
+    return pd.DataFrame(rows, columns=["dictionary", "latent_a", "latent_b", *nulls.MEASURES])

@@ -128,33 +128,90 @@ def open_session(
         model, dictionaries, device=device, trust_remote_code=trust_remote_code
     )
     chosen = _concepts(concepts, languages, model)
-    labels = [one.label for one in chosen]
+    _each_once(chosen)  # before sampling, which takes a while
+    texts, described = background_texts(background, hooked, seed=seed, progress=progress)
+    return session_of(
+        hooked,
+        loaded,
+        chosen,
+        texts,
+        matched=_matched(matched, chosen, concepts),
+        name=str(model),
+        described=described,
+        layer=layer,
+        seed=seed,
+        batch_size=batch_size,
+        progress=progress,
+    )
+
+
+def session_of(
+    model: TransformerBridge,
+    dictionaries: Dictionaries,
+    concepts: Sequence[Concept],
+    background: Sequence[str],
+    *,
+    matched: Sequence[Concept] = (),
+    name: str = "",
+    described: str = "",
+    layer: int | None = None,
+    top: int = 3,
+    over_tokens: str = "sum",
+    seed: int = 0,
+    batch_size: int = 32,
+    progress: bool = False,
+) -> Session:
+    """What is open already as a session, with the plan that names it.
+
+    Args:
+        model: A hooked model.
+        dictionaries: In the order of the forward pass.
+        concepts: Each label once.
+        background: Texts.
+        matched: As for `open_session`.
+        name: Of the model.
+        described: What the background is, in words.
+        layer: As for `open_session`.
+        top: How many latents count as a concept's strongest.
+        over_tokens: How the tokens of a word are joined.
+        seed: Of everything random.
+        batch_size: Texts in a forward pass.
+        progress: Whether bars are shown.
+
+    Raises:
+        InputError: A concept twice, or no dictionary at the layer.
+    """
+    _each_once(concepts)
+    return Session(
+        model=model,
+        dictionaries=dictionaries,
+        concepts=tuple(concepts),
+        background=tuple(background),
+        plan=Plan(
+            model=name,
+            dictionaries=tuple(_label(id, one) for id, one in dictionaries.items()),
+            concepts=labels_of(concepts),
+            matched=labels_of(matched),
+            focus=_focus(dictionaries, int(model.cfg.n_layers), layer),
+            top=top,
+            seed=seed,
+            over_tokens=over_tokens,
+            background=described,
+            max_tokens=min(int(model.cfg.n_ctx), BACKGROUND_TOKENS),
+        ),
+        batch_size=batch_size,
+        progress=progress,
+        matched=tuple(matched),
+    )
+
+
+def _each_once(concepts: Sequence[Concept]) -> None:
+    labels = [one.label for one in concepts]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
         raise InputError(
             f"{', '.join(twice)} is given more than once; join the examples in one concept."
         )
-    texts, described = background_texts(background, hooked, seed=seed, progress=progress)
-    beside = _matched(matched, chosen, concepts)
-    return Session(
-        model=hooked,
-        dictionaries=loaded,
-        concepts=chosen,
-        background=texts,
-        plan=Plan(
-            model=str(model),
-            dictionaries=tuple(_label(id, one) for id, one in loaded.items()),
-            concepts=labels_of(chosen),
-            matched=labels_of(beside),
-            focus=_focus(loaded, int(hooked.cfg.n_layers), layer),
-            seed=seed,
-            background=described,
-            max_tokens=min(int(hooked.cfg.n_ctx), BACKGROUND_TOKENS),
-        ),
-        batch_size=batch_size,
-        progress=progress,
-        matched=beside,
-    )
 
 
 def open_model(

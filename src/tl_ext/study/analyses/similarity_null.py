@@ -117,21 +117,18 @@ def beside(
     drawn = [one for one in histograms if one is not None]
     if not drawn:
         return None
-    heat = []
-    if focus == plan.focus:
-        groups = _groups(tables[NAME], plan, concept.language)
-        heat = [
-            group_heatmap(
-                tables["similarity_null_pairs"],
-                groups,
-                "cosine",
-                hook_point=plan.by_id[focus].hook_point,
-                title=", ".join(name for name, _ in groups),
-            )
-        ]
+    groups = _groups(tables[NAME], focus, concept.language)
+    pairs = tables["similarity_null_pairs"]
+    heat = group_heatmap(
+        pairs[pairs["dictionary"] == focus],
+        groups,
+        "cosine",
+        hook_point=plan.by_id[focus].hook_point,
+        title=", ".join(name for name, _ in groups),
+    )
     return Panels(
         title=f"{concept.label}, {plan.by_id[focus].hook_point}",
-        panels=[*heat, *drawn],
+        panels=[heat, *drawn],
         columns=4,
         share_x="none",
     )
@@ -242,9 +239,9 @@ def _histogram(title: str, values: pd.Series, lines: Mapping[str, float]) -> His
     )
 
 
-def _groups(table: pd.DataFrame, plan: Plan, language: str) -> list[tuple[str, list[int]]]:
-    """Each concept of a language with its latents in the focus dictionary."""
-    mine = table[(table["dictionary"] == plan.focus) & (table["language"] == language)]
+def _groups(table: pd.DataFrame, id: str, language: str) -> list[tuple[str, list[int]]]:
+    """Each concept of a language with its latents in one dictionary."""
+    mine = table[(table["dictionary"] == id) & (table["language"] == language)]
     return [
         (str(row["concept"]), [int(latent) for latent in row["latents"].split()])
         for row in _records(mine.drop_duplicates("concept"))
