@@ -41,6 +41,8 @@ from .study.calls import shared_features as shared_features
 from .study.calls import token_probabilities as token_probabilities
 from .study.counterparts import counterparts as counterparts
 from .study.dashboards import latent_dashboard as latent_dashboard
+from .study.language_calls import CrosslingualFeatures as CrosslingualFeatures
+from .study.language_calls import crosslingual_features as crosslingual_features
 from .study.run import run_study as run_study
 from .study.session import open_session as open_session
 from .study.similarity_null import similarity_null as similarity_null

@@ -29,6 +29,7 @@ def run(*arguments: object, status: int = 0) -> str:
         (),
         ("study",),
         ("features",),
+        ("crosslingual",),
         ("examples",),
         ("similarity",),
         ("counterparts",),
@@ -57,6 +58,17 @@ def test_features_of_a_word_in_a_text(checkpoint: Path, dictionaries: Path, tmp_
     assert set(table["layer"]) == {1}
     assert str(table["latent"].iloc[0]) in told
     assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_latents_of_two_languages(checkpoint: Path, dictionaries: Path, tmp_path: Path) -> None:
+    csv, texts = tmp_path / "latents.csv", tmp_path / "background.txt"
+    texts.write_text("I am tired today.\nJe suis fatigué ce matin.\n" * 5, encoding="utf-8")
+    told = run(
+        *("crosslingual", "happy", "--model", checkpoint, "-d", dictionaries, "--layer", 1),
+        *("--background", texts, "--csv", csv),
+    )
+    assert "either" in told and "blocks.1.attn.hook_z" in told
+    assert {"share_en", "share_fr", "kind"} <= set(pd.read_csv(csv))
 
 
 def test_similarity_of_latents(checkpoint: Path, dictionaries: Path, tmp_path: Path) -> None:

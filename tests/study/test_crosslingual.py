@@ -58,6 +58,17 @@ def test_a_control_stands_in_its_texts_frame() -> None:
     assert word_members.frame_pairs(concept).tolist() == [[0, 1], [1, 2], [2, 0]]
 
 
+def test_other_words_are_as_long_and_as_frequent(session: Session) -> None:
+    concepts = [one for one in session.concepts if one.language == "en"]
+    of_language = [index for index, one in enumerate(session.matched) if one.language == "en"]
+    frequencies = torch.full((len(concepts) + len(of_language),), -30.0)
+    frequencies[: len(concepts)] = -8
+    wanted = word_members._alike(session, "en", concepts, None)[::2]
+    for index in wanted:
+        frequencies[len(concepts) + of_language.index(index)] = -8.5
+    assert set(wanted) < set(word_members._alike(session, "en", concepts, frequencies))
+
+
 def test_what_belongs_to_a_word_is_found_again_from_its_latents(
     tensors: Tensors, session: Session
 ) -> None:

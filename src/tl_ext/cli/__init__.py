@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from tl_ext.cli import (
     counterparts,
+    crosslingual,
     examples,
     features,
     fixes,
@@ -77,6 +78,7 @@ def main(
 
 app.command("study")(study.study)
 app.command("features")(features.features)
+app.command("crosslingual")(crosslingual.crosslingual)
 app.command("examples")(examples.examples)
 app.command("similarity")(similarity.similarity)
 app.command("similarity-null")(similarity_null.similarity_null)

@@ -109,6 +109,7 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
         "Which latents belong to a concept in two languages, are they more than two words share by "
         "chance, and are they in attention?",
         "readings",
+        "similarity_null",
     ),
 )
 

@@ -45,9 +45,10 @@ def _verdicts(verdicts: pd.DataFrame) -> Figure:
     return Figure(
         TableMark(title="What two languages share", data=verdicts, first=max(1, len(verdicts))),
         caption=(
-            f"{BELONGS} Intervals resample texts and select anew. Other words are control words of as "
-            "many tokens, put in the place of the concepts' own; p is their rank, and it counts only "
-            "where it holds whichever of the two languages' words is replaced. Kinds of hook points are "
+            f"{BELONGS} Intervals resample texts and select anew. Other words say no "
+            "feeling, have nearly as many tokens and are nearly as frequent, and take the place of the "
+            "concepts' own; p is the rank of the own among them, and it counts only where it holds "
+            "whichever of the two languages' words is replaced. Kinds of hook points are "
             "compared at the layers where both have dictionaries."
         ),
         may=(

@@ -56,7 +56,9 @@ def frame_pairs(concept: Concept) -> Int[Tensor, "pair 2"]:
     return torch.tensor(sorted(pairs), dtype=torch.long).reshape(-1, 2)
 
 
-def read(session: Session, readings: Readings) -> dict[str, Tensor]:
+def read(
+    session: Session, readings: Readings, frequencies: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """Which latents belong to each concept's word and to matched words, in the same frames.
 
     Belonging is by size, see [`Said.belongs`][tl_ext.analysis.crosslingual.Said]: against the control
@@ -66,6 +68,8 @@ def read(session: Session, readings: Readings) -> dict[str, Tensor]:
     Args:
         session: What is read.
         readings: Where firing rates come from.
+        frequencies: `{language}/log_frequency` of the concepts' words and then of the matched words, by
+            which the nearest are chosen; where there is none, by their number of tokens alone.
 
     Returns:
         For each language whose words share frames with control words: `{language}/matched`, which of
@@ -75,7 +79,7 @@ def read(session: Session, readings: Readings) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for language in session.plan.languages:
         concepts = [one for one in session.concepts if one.language == language]
-        chosen = _alike(session, language, concepts)
+        chosen = _alike(session, language, concepts, frequencies.get(f"{language}/log_frequency"))
         words = [*concepts, *(session.matched[index] for index in chosen)]
         controls, texts = _same_frames(words)
         if not chosen or not controls:
@@ -100,22 +104,29 @@ def members(
     return found
 
 
-def _alike(session: Session, language: str, concepts: Sequence[Concept]) -> list[int]:
-    """The matched words of a language that have as many tokens as the concepts' words, or nearly.
+def _alike(
+    session: Session, language: str, concepts: Sequence[Concept], frequencies: Tensor | None
+) -> list[int]:
+    """The matched words of a language with nearly as many tokens as the concepts', and as frequent.
 
-    Words of several tokens share latents of their pieces, in whatever language they are.
+    Words of several tokens share latents of their pieces, in whatever language they are, and a frequent
+    word has more latents of its own.
     """
-    aimed = _mean_tokens(session, concepts)
     indices = [index for index, one in enumerate(session.matched) if one.language == language]
-    apart = {
+    aimed = _mean_tokens(session, concepts)
+    longer = {
         index: abs(_mean_tokens(session, [session.matched[index]]) - aimed) for index in indices
     }
-    farthest = sorted(apart.values())[:WORDS]
-    return (
-        _spread([index for index in indices if apart[index] <= farthest[-1]], WORDS)
-        if farthest
-        else []
-    )
+    if frequencies is None:
+        return _nearest(indices, longer, WORDS)
+    own, others = frequencies[: len(concepts)], frequencies[len(concepts) :]
+    apart = dict(zip(indices, (others[:, None] - own).abs().amin(1).tolist(), strict=True))
+    return _nearest(_nearest(indices, longer, 2 * WORDS), apart, WORDS)
+
+
+def _nearest(given: Sequence[int], apart: Mapping[int, float], count: int) -> list[int]:
+    """The so many that are least apart, in their order; of those equally far the first."""
+    return sorted(sorted(given, key=lambda index: apart[index])[:count])
 
 
 def _mean_tokens(session: Session, concepts: Sequence[Concept]) -> float:

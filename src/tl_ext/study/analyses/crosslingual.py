@@ -20,6 +20,7 @@ from tl_ext.analysis.crosslingual import (
 from tl_ext.analysis.overlap import overlap, pooled
 from tl_ext.study.analyses.readings import NAME as READINGS
 from tl_ext.study.analyses.readings import Readings
+from tl_ext.study.analyses.similarity_null import NAME as SIMILARITY_NULL
 from tl_ext.study.language_sharing import Resampled, sharing_tables
 from tl_ext.study.plan import ConceptLabel, Plan
 
@@ -47,7 +48,8 @@ def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict
     for number, concept in enumerate(session.concepts):
         tensors[f"{number}/tokens"] = word_members.word_tokens(session.model, concept.examples)
         tensors[f"{number}/pairs"] = word_members.frame_pairs(concept)
-    return tensors | word_members.read(session, Readings(needs[READINGS], session.plan))
+    readings = Readings(needs[READINGS], session.plan)
+    return tensors | word_members.read(session, readings, needs.get(SIMILARITY_NULL, {}))
 
 
 def pairs(plan: Plan) -> Iterator[tuple[ConceptLabel, ConceptLabel]]:

@@ -1,0 +1,58 @@
+"""`tl-ext crosslingual`: which latents belong to a concept in several languages."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tl_ext.cli import options
+
+
+def crosslingual(
+    name: Annotated[
+        str, typer.Argument(metavar="CONCEPT", help="happy, sad, excited, or a name of the file.")
+    ] = "happy",
+    model: options.Model = "testbed",
+    dictionaries: options.Sources = None,
+    concepts: options.ConceptFile = None,
+    languages: options.Languages = None,
+    background: options.Background = None,
+    layer: options.Layer = None,
+    top: options.Top = 5,
+    seed: options.Seed = 0,
+    csv: options.Csv = None,
+    figure: options.Figure = None,
+    device: options.Device = None,
+    trust_remote_code: options.Trust = False,
+) -> None:
+    """Print how many latents belong to a concept in all its languages and in any, and the first of them.
+
+    Example: tl-ext crosslingual happy --languages en,fr --layer 3
+    """
+    from tl_ext.cli import chosen
+    from tl_ext.dictionaries.reading import background_statistics
+    from tl_ext.study.language_calls import crosslingual_features
+    from tl_ext.study.session import BACKGROUND_TOKENS, background_texts
+
+    said = chosen.concepts_named([name], concepts, options.split(languages))
+    hooked, loaded = chosen.open_both(
+        model, dictionaries, layer=layer, device=device, trust_remote_code=trust_remote_code
+    )
+    texts, _ = background_texts(background, hooked, seed=seed, progress=True)
+    known = background_statistics(
+        hooked,
+        loaded,
+        texts,
+        max_tokens=min(int(hooked.cfg.n_ctx), BACKGROUND_TOKENS),
+        progress="background",
+    )
+    found = crosslingual_features(hooked, loaded, said, background=known, seed=seed, progress=True)
+    chosen.show(found.shares.drop(columns=["hook_point", "layer"]), formats={"share": ".1%"})
+    best = found.shown().groupby("dictionary", sort=False).head(top)
+    columns = [f"p_{one.language}" for one in said]
+    chosen.show(
+        best[["dictionary", "latent", "kind", *columns, "adjusted"]],
+        formats=dict.fromkeys([*columns, "adjusted"], ".2g"),
+    )
+    chosen.write(found.table, csv, found.figure() if figure else None, figure)
