@@ -114,6 +114,14 @@ def test_neither_the_order_of_latents_nor_their_scale_matters(seed: int) -> None
         )
 
 
+def test_a_background_read_in_pieces_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = World(1).groups()
+    monkeypatch.setattr(nulls, "TOKENS_AT_ONCE", 3)
+    pieces = World(1).groups()
+    torch.testing.assert_close(pieces.products, whole.products)
+    torch.testing.assert_close(pieces.sums, whole.sums)
+
+
 def test_latents_that_do_not_fire_make_no_pair() -> None:
     world = World(0)
     world.at_words[0] = 0.0

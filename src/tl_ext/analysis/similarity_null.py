@@ -28,6 +28,7 @@ from tl_ext.errors import InputError
 
 MEASURES = ("cosine", "correlation", "contributions")
 AT_ONCE = 40  # resamples computed together, which bounds memory
+TOKENS_AT_ONCE = 4096  # of background text, for the same reason
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -132,11 +133,13 @@ def background_products(
     for each in range(blocks):
         part = slice(int(bounds[each]), int(bounds[each + 1]))
         tokens, local = torch.unique(row[part], return_inverse=True)
-        dense = torch.zeros(len(tokens), len(wanted) + 1)
-        dense[local, into[part]] = value[part]
-        at = dense[:, place].permute(1, 2, 0)  # [word candidate token]
-        products[each] = at @ at.transpose(1, 2)
-        sums[each] = at.sum(-1)
+        for start in range(0, len(tokens), TOKENS_AT_ONCE):
+            here = (local >= start) & (local < start + TOKENS_AT_ONCE)
+            dense = torch.zeros(min(TOKENS_AT_ONCE, len(tokens) - start), len(wanted) + 1)
+            dense[local[here] - start, into[part][here]] = value[part][here]
+            at = dense[:, place].permute(1, 2, 0)  # [word candidate token]
+            products[each] += at @ at.transpose(1, 2)
+            sums[each] += at.sum(-1)
     return products, sums
 
 

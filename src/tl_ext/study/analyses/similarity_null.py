@@ -129,7 +129,7 @@ def beside(
     return Panels(
         title=f"{concept.label}, {plan.by_id[focus].hook_point}",
         panels=[heat, *drawn],
-        columns=4,
+        columns=2,
         share_x="none",
     )
 
@@ -182,8 +182,8 @@ def _beside_figure(
     return Figure(
         mark,
         caption=(
-            f"Left, the {plan.top} latents that fire most at each concept of {concept.language!r} in the "
-            f"first half of the sentences ({words['frames']}). Right, the same measure for the {plan.top} "
+            f"The heatmap: the {plan.top} latents that fire most at each concept of {concept.language!r} in the "
+            f"first half of the sentences ({words['frames']}). Beside it each measure for the {plan.top} "
             f"strongest latents of {words['null_words']} words that say no feeling, in the same sentences "
             f"(bars), and for {concept.label} (line). Activations are compared on the half of the "
             f"background that played no part in the choice. Log frequency to the model: "
