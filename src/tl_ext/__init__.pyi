@@ -43,6 +43,7 @@ from .study.counterparts import counterparts as counterparts
 from .study.dashboards import latent_dashboard as latent_dashboard
 from .study.language_calls import CrosslingualFeatures as CrosslingualFeatures
 from .study.language_calls import crosslingual_features as crosslingual_features
+from .study.matching import match_dictionaries as match_dictionaries
 from .study.run import run_study as run_study
 from .study.session import open_session as open_session
 from .study.similarity_null import similarity_null as similarity_null

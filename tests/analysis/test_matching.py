@@ -94,8 +94,8 @@ def test_few_draws_cannot_decide_and_draws_depend_on_the_seed_alone() -> None:
     few = against_null(first, second, draws=18)
     assert set(few.table["decision"]) == {"cannot decide"}
     again = against_null(first, second, draws=18)
-    assert few.draws.equals(again.draws)
-    assert not few.draws.equals(against_null(first, second, draws=18, seed=1).draws)
+    assert few.statistics.equals(again.statistics)
+    assert not few.statistics.equals(against_null(first, second, draws=18, seed=1).statistics)
     assert list(few.table["statistic"]) == list(STATISTICS)
     assert few.table["p"].between(0, 1, inclusive="right").all()
 

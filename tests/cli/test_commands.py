@@ -34,6 +34,7 @@ def run(*arguments: object, status: int = 0) -> str:
         ("similarity",),
         ("counterparts",),
         ("similarity-null",),
+        ("match",),
         ("steer",),
         ("sweep",),
         ("tokens",),
@@ -111,6 +112,23 @@ def test_similarity_beside_its_null(checkpoint: Path, dictionaries: Path, tmp_pa
     assert set(table["layer"]) == {1} and set(table["words"]) == {19}
     assert "strongest latents of happy (en) in the residual stream" in told
     assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_dictionaries_are_matched(checkpoint: Path, dictionaries: Path, tmp_path: Path) -> None:
+    csv, figure = tmp_path / "match.csv", tmp_path / "match.png"
+    told = run(
+        *("match", "blocks.0.attn.hook_z", "blocks.1.hook_resid_pre", "--draws", "19"),
+        *("--model", checkpoint, "-d", dictionaries, "--csv", csv, "--figure", figure, "--quiet"),
+    )
+    assert len(pd.read_csv(csv)) == 40
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert "40 latents of blocks.0.attn.hook_z" in told and "one-to-one" in told
+    told = run(
+        *("match", "blocks.0.hook_resid", "blocks.1.hook_resid_pre"),
+        *("--model", checkpoint, "-d", dictionaries),
+        status=2,
+    )
+    assert "blocks.0.hook_resid_pre" in told
 
 
 def test_tables_keep_ids_whole_and_leave_the_undefined_empty(

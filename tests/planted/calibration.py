@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 from scipy.stats import binom, binomtest
-from tests.planted import inference, languages, layers, nulls
+from tests.planted import inference, languages, layers, matching, nulls
 
 DRAWS = 200
 
@@ -86,6 +86,14 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("own words among others, 3 concepts (random decoder)", languages.own_words_are_others),
     Claim("own word among others, 1 concept (random decoder)", languages.own_word_is_another),
     Claim("kinds of hook points, equal shares", languages.kinds_alike),
+    Claim("matching: share of mutual neighbours", matching.mutual_share),
+    Claim("matching: mean nearest cosine", matching.mean_cosine),
+    Claim("matching: share above chance's 99th percentile", matching.above_share),
+    Claim(
+        "matching: mean nearest cosine, Gaussian of the sample's covariance",
+        matching.gaussian_of_sample_covariance,
+        naive=True,
+    ),
 )
 
 

@@ -52,6 +52,7 @@ def test_it_writes_tables_figures_summary_and_page(result: StudyResult) -> None:
         "similarity-across-cosine",
         "similarity-null-en",
         "similarity-null-pooled",
+        "matching",
         "tokens-1",
         "languages",
         "languages-attention",

@@ -13,6 +13,7 @@ from tl_ext.cli import (
     examples,
     features,
     fixes,
+    match,
     plugins,
     similarity,
     similarity_null,
@@ -83,6 +84,7 @@ app.command("examples")(examples.examples)
 app.command("similarity")(similarity.similarity)
 app.command("similarity-null")(similarity_null.similarity_null)
 app.command("counterparts")(counterparts.counterparts)
+app.command("match")(match.match)
 app.command("steer")(steer.steer)
 app.command("sweep")(sweep.sweep)
 app.command("tokens")(tokens.tokens)

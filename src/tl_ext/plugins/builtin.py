@@ -93,6 +93,11 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
         "counterparts",
     ),
     _analysis(
+        "dictionary_matching",
+        "One layer's dictionary in the next",
+        "How many latents have a counterpart in the next layer's dictionary, beyond what chance gives?",
+    ),
+    _analysis(
         "token_probabilities",
         "Does the model know the language?",
         "How probable the tokens of the exploration's sentence are, in French and in English.",
