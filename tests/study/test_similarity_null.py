@@ -152,7 +152,7 @@ def test_the_figures_stand_beside_their_heatmap_and_say_the_verdicts(
     assert kinds[0] == "Heatmap" and set(kinds[1:]) == {"Histogram"}
     figures["similarity-null-en"].mark.save(tmp_path / "null.png")
     assert any("happy (en)" in said for said in figures["similarity-null-pooled"].may)
-    assert "21 words that say no feeling" in figures["similarity-null-en"].caption
+    assert "21 matched words" in figures["similarity-null-en"].caption
     assert "Cannot decide" in figures["similarity-null-fr"].may[0]
 
 

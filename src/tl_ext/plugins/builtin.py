@@ -77,7 +77,7 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
         "similarity_null",
         "Are they more alike than at any other word?",
         "Latents chosen because they fire at one word are alike even with random decoders. So the same "
-        "choice is made at many words that say no feeling, in the same sentences.",
+        "choice is made at many other words, about as frequent, in the same sentences.",
     ),
     _analysis(
         "counterparts",

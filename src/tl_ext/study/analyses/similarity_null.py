@@ -27,8 +27,8 @@ NAMES = {
     "contributions": "contributions",
 }
 MAY_NOT = (
-    "That these latents mean the same: words that say no feeling have strongest latents as well, and "
-    "those are alike for the same reasons.",
+    "That these latents mean the same: every word has strongest latents, and those are alike for the "
+    "same reasons.",
     "That what is not shown is not there: the interval says how much could have been missed.",
 )
 
@@ -60,7 +60,7 @@ def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
             mark,
             caption=(
                 "The mean over the residual stream's dictionaries, or over all where there are none. "
-                "Bars: words that say no feeling; lines: the concept."
+                "Bars: matched words; lines: the concept."
             ),
             may=[verdict(row, row["kind"]) for row in _records(pooled) if _told(row, plan)],
             may_not=MAY_NOT,
@@ -182,9 +182,10 @@ def _beside_figure(
     return Figure(
         mark,
         caption=(
-            f"The heatmap: the {plan.top} latents that fire most at each concept of {concept.language!r} in the "
-            f"first half of the sentences ({words['frames']}). Beside it each measure for the {plan.top} "
-            f"strongest latents of {words['null_words']} words that say no feeling, in the same sentences "
+            f"The heatmap: the {plan.top} latents that fire most at each concept of "
+            f"{concept.language!r}, chosen on the first half of the sentences ({words['frames']}). Beside it "
+            f"each measure for the {plan.top} strongest latents of {words['null_words']} matched words, "
+            "which fit the same sentences and say nothing like the concepts, "
             f"(bars), and for {concept.label} (line). Activations are compared on the half of the "
             f"background that played no part in the choice. Log frequency to the model: "
             f"{words['log_frequency']:.1f}; the null words' {words['null_lowest']:.1f} to "
