@@ -48,10 +48,12 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("counterparts by direction, chance", layers.reflected_directions),
     Claim("counterparts by activation, chance", layers.moved_activations),
     Claim("counterparts, latents firing as often", layers.matched_latents),
+    Claim("counterparts, latents firing as often, six pairs", layers.matched_over_pairs),
     Claim(
         "counterparts, other words (top-k at a random vector, random decoder)",
         layers.top_at_random_vectors,
     ),
+    Claim("counterparts, other words, three concepts", layers.three_concepts),
     Claim("similarity over layer distance, 6 layers", layers.trend_absent),
     Claim("similarity over layer distance, 24 layers", layers.trend_absent_deep),
     Claim(

@@ -7,6 +7,7 @@ import torch
 from tests.planted.worlds import directions, generator, sparse_activations, texts_at
 from torch import Tensor
 
+from tl_ext.analysis.claims import exist
 from tl_ext.analysis.counterparts import (
     best,
     principal_axes,
@@ -14,6 +15,7 @@ from tl_ext.analysis.counterparts import (
     resampled_top,
     share_above,
     share_above_matched,
+    simes,
 )
 from tl_ext.analysis.layers import distance_trend, first_layer_test, first_less_alike
 from tl_ext.analysis.moments import CrossMoments, PairedMoments
@@ -38,20 +40,39 @@ def chance_p(mine: Tensor, first: Tensor, second: Tensor, *, seed: int, draws: i
 
 def top_at_random_vectors(seed: int) -> float:
     """Top-k at a random vector, random decoder: the top latents at one word beside those at others."""
-    words = directions(40, WIDTH, seed=seed + 5000)
-    layers = decoders(3, seed=seed)
-    groups = [[top_at(word, layer, seed=seed) for layer in layers] for word in words]
-    pairs = [(a, b) for a in range(3) for b in range(3) if a != b]
-    values = np.stack(
+    values = values_at_words(seed)
+    return share_above(values[0], values[1:]).p
+
+
+def three_concepts(seed: int) -> float:
+    """The same of three words, each beside the same others, as one claim."""
+    values = values_at_words(seed)
+    return exist([share_above(values[one], values[3:]) for one in range(3)], "words")["p"]
+
+
+def values_at_words(seed: int, *, words: int = 33) -> np.ndarray:
+    """For random words and decoders how similar the counterparts of each word's latents are
+    [word pair k]."""
+    vectors = directions(words, WIDTH, seed=seed + 5000)
+    layers = decoders(2, seed=seed)
+    pairs = ((0, 1), (1, 0))
+    groups = [[top_at(word, layer, seed=seed) for layer in layers] for word in vectors]
+    return np.stack(
         [[closest(layers[a][group[a]], layers[b]) for a, b in pairs] for group in groups]
     )
-    return share_above(values[0], values[1:]).p
 
 
 def matched_latents(seed: int) -> float:
     """Latents no different from those that fire as often."""
     values = np.random.default_rng(seed).beta(2, 3, size=(TOP, 41))
     return share_above_matched(values[:, 0], values[:, 1:], draws=199, seed=seed).p
+
+
+def matched_over_pairs(seed: int) -> float:
+    """The same over six pairs of layers, the pairs of one layer alike, as one test."""
+    random = np.random.default_rng(seed)
+    values = random.beta(2, 3, size=(6, TOP, 41)) + random.beta(2, 3, size=(1, TOP, 41))
+    return simes([share_above_matched(one[:, 0], one[:, 1:], draws=199) for one in values]).p
 
 
 def moved_activations(seed: int) -> float:

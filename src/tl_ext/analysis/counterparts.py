@@ -145,8 +145,8 @@ def principal_axes(*directions: Float[Tensor, "row d"]) -> Axes:
         rows = unit(each)
         rows = rows[rows.isfinite().all(1)]
         count += len(rows)
-        total += rows.sum(0).double().cpu()
-        square += (rows.T @ rows).double().cpu()
+        total += rows.sum(0).cpu().double()
+        square += (rows.T @ rows).cpu().double()
     mean = total / max(count, 1)
     axes = torch.linalg.eigh(square - count * mean.outer(mean)).eigenvectors
     return Axes(mean.to(rows), axes.to(rows))
