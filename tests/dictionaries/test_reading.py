@@ -9,10 +9,16 @@ from hypothesis import strategies as st
 from tests.dictionaries.saved import dictionary_of
 from tests.tiny import WIDTH, tiny_model
 
-from tl_ext.activations.capture import capture
+from tl_ext.activations.capture import capture, iterate
 from tl_ext.concepts.concept import Concept, Example
 from tl_ext.dictionaries.dictionary import Dictionaries, renamed
-from tl_ext.dictionaries.reading import background_statistics, chosen_latents, word_latents
+from tl_ext.dictionaries.reading import (
+    background_statistics,
+    chosen_latents,
+    encode_together,
+    residual_directions,
+    word_latents,
+)
 from tl_ext.errors import DictionaryError, InputError
 
 TEXTS = ["w5 w6 w7 w8", "w9 w6 w6", "w10 w11 w12 w13 w14 w6", "w6 w20"]
@@ -150,3 +156,32 @@ def test_statistics_are_shown_in_two_lines() -> None:
     shown = repr(background_statistics(tiny_model("gpt2"), one, TEXTS)["pre"])
     assert shown.startswith("<BackgroundStatistics: 40 latents on 15 tokens, ")
     assert shown.count("\n") == 1 and "usual norm" in shown and "tensor" not in shown
+
+
+@pytest.mark.parametrize("batch_size", [2, 32])
+def test_several_dictionaries_are_encoded_at_the_same_content_tokens(
+    dictionaries: Dictionaries, batch_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tl_ext.dictionaries.reading.ROWS_TOGETHER", 3)
+    monkeypatch.setattr("tl_ext.dictionaries.reading.LATENTS_AT_ONCE", 1)
+    model, points = tiny_model("gpt2"), list(dictionaries.hook_points)
+    found: dict[str, list[torch.Tensor]] = {id: [] for id in dictionaries}
+    for part in iterate(model, TEXTS, points, batch_size=batch_size):
+        for rows in encode_together(dictionaries, part):
+            assert {len(one) for one in rows.values()} <= {1, 2, 3}
+            for id, one in rows.items():
+                found[id].append(one)
+    every = {id: torch.arange(40) for id in dictionaries}
+    expected = chosen_latents(model, dictionaries, TEXTS, every, batch_size=batch_size)
+    for id, parts in found.items():
+        torch.testing.assert_close(torch.cat(parts), expected[id])
+
+
+def test_directions_are_those_in_the_residual_stream(dictionaries: Dictionaries) -> None:
+    model, one = tiny_model("gpt2"), dictionaries["z"]
+    weight = model.blocks[0].attn.W_O.detach().flatten(0, 1)
+    torch.testing.assert_close(residual_directions(model, one), one.directions @ weight)
+    some = residual_directions(model, one, torch.tensor([3, 1]))
+    torch.testing.assert_close(some, (one.directions @ weight)[[3, 1]])
+    no_image = renamed(dictionary("q", "blocks.0.attn.hook_q"), "q")
+    assert residual_directions(model, no_image).isnan().all()

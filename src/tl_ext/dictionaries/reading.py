@@ -19,8 +19,8 @@ from tl_ext.concepts.aggregation import OverTokens, aggregate_each
 from tl_ext.concepts.concept import Concept, Example
 from tl_ext.concepts.spans import word_spans_many
 from tl_ext.dictionaries.dictionary import LATENTS_AT_ONCE, Dictionary, by_id
-from tl_ext.errors import DictionaryError, InputError
-from tl_ext.models.hook_points import row_norms, usual_norm
+from tl_ext.errors import DictionaryError, HookPointError, InputError
+from tl_ext.models.hook_points import row_norms, to_residual, usual_norm
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -221,6 +221,24 @@ def chosen_latents(
             for encoded in encode_pieces(dictionaries[id], part, cells):
                 rows[id].append(encoded[:, latents.to(encoded.device)].float().cpu())
     return {id: torch.cat(parts) for id, parts in rows.items()}
+
+
+def residual_directions(
+    model: TransformerBridge, dictionary: Dictionary, latents: Int[Tensor, " n"] | None = None
+) -> Float[Tensor, "n d_model"]:
+    """Decoder directions in the residual stream; NaN where the hook point has no image there.
+
+    Args:
+        model: A hooked model.
+        dictionary: Of one of its hook points.
+        latents: Which; None: all.
+    """
+    rows = dictionary.directions.detach()
+    rows = rows if latents is None else rows[latents.to(rows.device)]
+    try:
+        return to_residual(model, dictionary.hook_out, rows.float())
+    except HookPointError:
+        return rows.new_full((len(rows), int(model.cfg.d_model)), float("nan"), dtype=torch.float32)
 
 
 def encode_pieces(

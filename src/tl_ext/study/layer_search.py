@@ -15,9 +15,9 @@ from tl_ext.analysis.counterparts import best, principal_axes, reflected, unit
 from tl_ext.analysis.moments import CrossMoments, PairedMoments
 from tl_ext.analysis.neighbours import nearest
 from tl_ext.dictionaries.dictionary import Dictionary
-from tl_ext.dictionaries.reading import encode_together
-from tl_ext.errors import HookPointError, InputError
-from tl_ext.models.hook_points import kind_of, layer_of, to_residual
+from tl_ext.dictionaries.reading import encode_together, residual_directions
+from tl_ext.errors import InputError
+from tl_ext.models.hook_points import kind_of, layer_of
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -69,24 +69,6 @@ def families(points: Mapping[str, str]) -> tuple[Family, ...]:
         for name, several in members.items()
         if len(several) > 1
     )
-
-
-def residual_directions(
-    model: TransformerBridge, dictionary: Dictionary, latents: Int[Tensor, " n"] | None = None
-) -> Float[Tensor, "n d_model"]:
-    """Decoder directions in the residual stream; NaN where the hook point has no image there.
-
-    Args:
-        model: A hooked model.
-        dictionary: Of one of its hook points.
-        latents: Which; None: all.
-    """
-    rows = dictionary.directions.detach()
-    rows = rows if latents is None else rows[latents.to(rows.device)]
-    try:
-        return to_residual(model, dictionary.hook_out, rows.float())
-    except HookPointError:
-        return rows.new_full((len(rows), int(model.cfg.d_model)), float("nan"), dtype=torch.float32)
 
 
 @dataclass(frozen=True, eq=False)

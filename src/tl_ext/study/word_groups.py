@@ -22,9 +22,12 @@ from tl_ext.analysis.similarity_null import candidates, like_in_frequency, like_
 from tl_ext.concepts.concept import Concept, Example
 from tl_ext.concepts.matched import in_shared_frames
 from tl_ext.dictionaries.dictionary import Dictionary
-from tl_ext.dictionaries.reading import background_statistics, encode_pieces, word_latents
-from tl_ext.errors import HookPointError
-from tl_ext.models.hook_points import to_residual
+from tl_ext.dictionaries.reading import (
+    background_statistics,
+    encode_pieces,
+    residual_directions,
+    word_latents,
+)
 from tl_ext.study.frequencies import log_frequencies
 
 if TYPE_CHECKING:
@@ -198,7 +201,9 @@ def _words(session: Session, language: Language, count: int, used: set[int]) -> 
     tensors: dict[str, Tensor] = {}
     for id, dictionary in session.dictionaries.items():
         name = f"{id}/{language.language}"
-        directions = _directions(session, dictionary, torch.unique(latents[id].clamp(min=0)))
+        directions = residual_directions(
+            session.model, dictionary, torch.unique(latents[id].clamp(min=0))
+        ).cpu()
         place = torch.searchsorted(torch.unique(latents[id].clamp(min=0)), latents[id].clamp(min=0))
         tensors |= {
             f"{name}/latents": latents[id].int(),
@@ -208,17 +213,6 @@ def _words(session: Session, language: Language, count: int, used: set[int]) -> 
             ),
         }
     return tensors
-
-
-def _directions(
-    session: Session, dictionary: Dictionary, latents: Int[Tensor, " latent"]
-) -> Float[Tensor, "latent d_model"]:
-    """Directions in the residual stream; NaN where the hook point has no image there."""
-    rows = dictionary.directions[latents.to(dictionary.directions.device)].detach().float()
-    try:
-        return to_residual(session.model, dictionary.hook_out, rows).cpu()
-    except HookPointError:
-        return torch.full((len(latents), int(session.model.cfg.d_model)), torch.nan)
 
 
 def _pools(
@@ -244,7 +238,7 @@ def _pools(
     return found | {
         f"{dictionary.id}/pool": latents.int(),
         f"{dictionary.id}/pool_cosine": similarity.cosine(
-            _directions(session, dictionary, latents)
+            residual_directions(session.model, dictionary, latents).cpu()
         ).float(),
         f"{dictionary.id}/firing_rate": firing_rate[latents],
     }

@@ -160,7 +160,7 @@ def _distinct(*groups: Tensor) -> Int[Tensor, " n"]:
 def _cosines(
     session: Session, family: Family, among: Mapping[str, Tensor]
 ) -> dict[tuple[str, str], Tensor]:
-    from tl_ext.study.layer_search import residual_directions
+    from tl_ext.dictionaries.reading import residual_directions
 
     rows = {
         id: residual_directions(session.model, session.dictionaries[id], among[id]).cpu()

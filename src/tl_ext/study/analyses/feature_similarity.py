@@ -72,7 +72,7 @@ def _row(dictionary: DictionaryLabel, latent: int, group: str) -> dict[str, obje
 
 def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Directions of the compared latents in the residual stream, and their activations over text."""
-    from tl_ext.dictionaries.reading import chosen_latents
+    from tl_ext.dictionaries.reading import chosen_latents, residual_directions
 
     compared = groups(Readings(needs[READINGS], session.plan), session.plan)
     if compared.empty:
@@ -90,24 +90,14 @@ def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict
         max_tokens=session.plan.max_tokens,
         progress=session.bar("similarity"),
     )
-    directions = [_directions(session, id, latents) for id, latents in chosen.items()]
+    directions = [
+        residual_directions(session.model, session.dictionaries[id], latents).cpu()
+        for id, latents in chosen.items()
+    ]
     return {
         "activations": torch.cat(list(activations.values()), dim=1),
         "directions": torch.cat(directions),
     }
-
-
-def _directions(session: Session, id: str, latents: Tensor) -> Tensor:
-    """Directions in the residual stream [latent d_model]; NaN where the hook point has no image there."""
-    from tl_ext.errors import HookPointError
-    from tl_ext.models.hook_points import to_residual
-
-    dictionary = session.dictionaries[id]
-    rows = dictionary.directions[latents.to(dictionary.directions.device)].detach().float()
-    try:
-        return to_residual(session.model, dictionary.hook_out, rows).cpu()
-    except HookPointError:
-        return torch.full((len(latents), int(session.model.cfg.d_model)), float("nan"))
 
 
 def tabulate(tensors: Mapping[str, Mapping[str, Tensor]], plan: Plan) -> dict[str, pd.DataFrame]:
