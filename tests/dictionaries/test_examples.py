@@ -306,5 +306,6 @@ def test_bad_input_says_what_to_do(dictionaries: Dictionaries) -> None:
     found = latent_examples(model, dictionaries, TEXTS)
     with pytest.raises(DictionaryError, match="no examples of 'other'; there are those of pre, z"):
         found["other"]
+    assert found.get("other") is None and "pre" in found
     assert json.loads(json.dumps(found.settings))["n"] == 10
     assert "2 dictionaries on 5 texts" in repr(found)

@@ -13,9 +13,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tl_ext.dictionaries import example_files as files
+from tl_ext.dictionaries.dictionary import UnknownDictionaryError
 from tl_ext.dictionaries.logit_lens import LensTokens
 from tl_ext.dictionaries.sketch import quantiles
-from tl_ext.errors import DictionaryError, InputError
+from tl_ext.errors import InputError
 from tl_ext.models.token_bytes import strings
 
 if TYPE_CHECKING:
@@ -259,7 +260,7 @@ class LatentExamples(Mapping[str, DictionaryExamples]):
 
     def __getitem__(self, id: str) -> DictionaryExamples:
         if id not in self._by_id:
-            raise DictionaryError(
+            raise UnknownDictionaryError(
                 f"There are no examples of {id!r}; there are those of {', '.join(self._by_id)}."
             )
         return self._by_id[id]
