@@ -4,8 +4,9 @@
 
 Each in turn, in one run: the product as one writes it (`torch.mm(first, second.T)`, all cosines at
 once), the same into memory that is there already, mutual neighbours, the ten nearest one way. Prints
-medians, how fast each is beside the product of the same turn (aim: 0.8 or more), and how much memory
-it adds (aim: under 2 GiB). On a GPU too, where there is one.
+medians, how fast each is beside the product of the same turn (aim: 0.8 or more), by the clock and by
+processor time, which other work on the machine disturbs less, and how much memory it adds (aim: under
+2 GiB). On a GPU too, where there is one.
 """
 
 from __future__ import annotations
@@ -55,13 +56,13 @@ def added_memory(task: Callable[[], object], device: str) -> float:
     return max(0, max(peak) - before) / GIB
 
 
-def seconds(task: Callable[[], object], device: str) -> float:
-    """How long one call takes."""
-    begin = time.perf_counter()
+def seconds(task: Callable[[], object], device: str) -> tuple[float, float]:
+    """How long one call takes, by the clock and in processor time of all threads."""
+    begin, busy = time.perf_counter(), time.process_time()
     task()
     if device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - begin
+    return time.perf_counter() - begin, time.process_time() - busy
 
 
 def measure(device: str, rows: int, width: int, repeats: int) -> None:
@@ -82,7 +83,7 @@ def measure(device: str, rows: int, width: int, repeats: int) -> None:
     memory = {name: added_memory(task, device) for name, task in tasks.items()}  # warms up, too
     into = torch.empty(rows, rows, device=device)
     tasks["torch.mm, into memory there"] = lambda: torch.mm(first, second.T, out=into)
-    times: dict[str, list[float]] = {name: [] for name in tasks}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in tasks}
     for _ in range(repeats):
         for name, task in tasks.items():
             times[name].append(seconds(task, device))
@@ -90,16 +91,18 @@ def measure(device: str, rows: int, width: int, repeats: int) -> None:
     threads = "" if device == "cuda" else f", {torch.get_num_threads()} threads"
     print(f"{rows} x {rows} rows of width {width}, {named}{threads}; medians of {repeats}")
     for name, taken in times.items():
-        speeds = [
-            [theirs / own for theirs, own in zip(times[product], taken, strict=True)]
-            for product in ("torch.mm", "torch.mm, into memory there")
-        ]
         added = f"{memory[name]:5.2f} GiB" if name in memory else " " * 9
-        print(
-            f"{name:<28} {statistics.median(taken):7.3f} s {added}   speed of torch.mm x "
-            f"{statistics.median(speeds[0]):.2f} ({statistics.median(speeds[1]):.2f} of the one into "
-            "memory there)"
-        )
+        said = f"{name:<28} {statistics.median(clock for clock, _ in taken):8.3f} s {added}"
+        for product in ("torch.mm", "torch.mm, into memory there"):
+            clock, busy = (
+                statistics.median(
+                    theirs[kind] / own[kind]
+                    for theirs, own in zip(times[product], taken, strict=True)
+                )
+                for kind in range(2)
+            )
+            said += f"   {clock:.2f} x {product}" + ("" if device == "cuda" else f" ({busy:.2f})")
+        print(said)
 
 
 def main() -> None:
