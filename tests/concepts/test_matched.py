@@ -46,6 +46,8 @@ def test_words_take_the_place_of_concepts_in_every_frame() -> None:
 
 def test_built_in_words_come_in_the_built_in_frames_or_in_the_concepts_own() -> None:
     assert built_in(emotions.concepts()) == emotions.matched()
+    old = emotions.matched(["en"])[2]
+    assert built_in([old]) == [one for one in emotions.matched(["en"]) if one != old]
     proud = concept("proud", "I am {}.", "She, {} again.")
     found = built_in([proud, concept("tall", "He is {}.")])
     assert "tall" not in {one.name for one in found} and len(found) >= 59

@@ -91,12 +91,12 @@ def built_in(concepts: Sequence[Concept]) -> list[Concept]:
         if language not in emotions.LANGUAGES:
             continue
         said = [concept for concept in concepts if concept.language == language]
-        words = emotions.matched([language])
+        taken = {word for concept in said for word in concept.words + concept.control_words}
+        words = [word for word in emotions.matched([language]) if not taken & set(word.words)]
         if all(in_shared_frames(concept, words)[0] for concept in said):
             found += words
         elif all(len(word.words) == 1 for word in words):
-            taken = {word for concept in said for word in concept.words + concept.control_words}
-            found += in_place_of(said, [one.name for one in words if one.name not in taken])
+            found += in_place_of(said, [one.name for one in words])
     return found
 
 

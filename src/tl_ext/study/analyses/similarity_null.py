@@ -184,9 +184,9 @@ def _beside_figure(
         caption=(
             f"The heatmap: the {plan.top} latents that fire most at each concept of "
             f"{concept.language!r}, chosen on the first half of the sentences ({words['frames']}). Beside it "
-            f"each measure for the {plan.top} strongest latents of {words['null_words']} matched words, "
-            "which fit the same sentences and say nothing like the concepts, "
-            f"(bars), and for {concept.label} (line). Activations are compared on the half of the "
+            f"each measure for the {plan.top} strongest latents of {words['null_words']} matched words "
+            "(bars), which fit the same sentences and say nothing like the concepts, and for "
+            f"{concept.label} (line). Activations are compared on the half of the "
             f"background that played no part in the choice. Log frequency to the model: "
             f"{words['log_frequency']:.1f}; the null words' {words['null_lowest']:.1f} to "
             f"{words['null_highest']:.1f}, {words['null_rarer_share']:.0%} of them rarer than the concept. "
