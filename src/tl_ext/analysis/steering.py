@@ -1,74 +1,353 @@
-"""What a steering vector did beyond its controls, and what may be said of it."""
+"""Whether a steering vector did more than its controls, and what may be said of it.
+
+To be said to raise a concept's words, a vector does so at a strength chosen on other prompts, beyond
+random vectors of equal length, and beyond its own reverse, which must not raise them too: any hard
+push can make a model say what it would not have said, whatever its direction.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 import pandas as pd
-from scipy.stats import t
+from numpy.typing import NDArray
+from scipy.special import stdtr
 
-JUDGED_ROLE, REVERSED, RANDOM, OTHER = "judged", "reversed", "random", "other"
-JUDGED = 2.0  # fixed before anything is seen: the strength the verdict is about
-_KEYS = ["language", "vector", "role", "strength", "unit", "length", "words"]
+from tl_ext.analysis.dose import (
+    BASELINE,
+    RANDOM,
+    REVERSED,
+    Conditions,
+    Split,
+    Values,
+    best_strengths,
+    mean_score,
+)
+from tl_ext.analysis.intervals import Interval, mean_interval
+from tl_ext.analysis.nulls import LEVEL, benjamini_hochberg, rank_p, smallest_p
+from tl_ext.analysis.steering_words import sentence
+
+_SAME_LENGTH = 1e-3  # relative
+
+_TINY = float(np.finfo(float).tiny)  # a p is never 0
 
 
-def summarise(odds: pd.DataFrame) -> pd.DataFrame:
-    """Changes of log-odds over prompts, and how many random directions change them as much.
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """A sweep with the strengths chosen on some prompts and effects on the others.
 
-    Args:
-        odds: A row per prompt: `language`, `vector`, `role` ("judged", "reversed", "random", "other"),
-            `strength`, `unit` (its name), `length` (of the vector), `words`, `prompt`, `change` (nats).
+    Attributes:
+        conditions: The sweep.
+        strengths: The chosen strength by language and vector.
+        scores: What strengths were chosen by, the mean over the choosing prompts `[condition]`.
+        effects: The change on each reporting prompt `[condition prompt]`.
+    """
+
+    conditions: Conditions
+    strengths: Mapping[tuple[str, str], float]
+    scores: Values
+    effects: Values
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, split: Split, *, measure: str, by: str) -> Chosen:
+        """Choose on one side of the split, and measure on the other.
+
+        Raises:
+            InputError: A column is missing, or a side has no prompt in the table.
+        """
+        conditions = Conditions.of(rows)
+        scores = mean_score(conditions, split.choosing, by)
+        return cls(
+            conditions=conditions,
+            strengths=best_strengths(conditions, scores),
+            scores=scores,
+            effects=conditions.changes(measure)[:, conditions.columns(split.reporting)],
+        )
+
+    def values(self, language: str, vector: str, strength: float | None) -> Values:
+        """The change on each reporting prompt; NaN for a condition that was not tried."""
+        place = None
+        if strength is not None:
+            place = self.conditions.place.get((language, vector, strength))
+        if place is None:
+            return np.full(self.effects.shape[1], math.nan)
+        found: Values = self.effects[place]
+        return found
+
+    def at_best(self, language: str, vector: str) -> Values:
+        """The change on each reporting prompt at the chosen strength."""
+        return self.values(language, vector, self.strengths.get((language, vector)))
+
+    def beside(self, vector: str, role: str) -> str:
+        """The vector of a role that stands beside another; empty where there is none."""
+        said = self.conditions.said
+        mine = said.loc[(said["role"] == role) & (said["of"] == vector), "vector"]
+        return str(mine.iloc[0]) if len(mine) else ""
+
+    def lengths(self, language: str, vector: str) -> dict[float, float]:
+        """The length of a vector at each of its strengths."""
+        length = self.conditions.said["length"].to_numpy()
+        return {
+            strength: float(length[place])
+            for (spoken, name, strength), place in self.conditions.place.items()
+            if (spoken, name) == (language, vector) and strength
+        }
+
+
+@dataclass(frozen=True)
+class RandomVectors:
+    """A vector among random ones of equal length, the choice of strength repeated for each.
+
+    Attributes:
+        count: How many random vectors.
+        as_high: How many of them have at least the vector's mean change.
+        strength: The vector's strength here: chosen among those that random vectors have.
+        p: Rank p-value; NaN where there are none.
+    """
+
+    count: int
+    as_high: int
+    strength: float
+    p: float
+
+
+def against_random(sweep: Chosen, language: str, vector: str) -> RandomVectors:
+    """How many random vectors raise the words as much, each at the strength chosen for it.
+
+    A vector shown at its best strength must not be compared with others at a strength that was best
+    for it. So each random vector has its strength chosen on the choosing prompts by the same rule,
+    among the strengths that they and the vector have at equal length.
+    """
+    own = sweep.lengths(language, vector)
+    said = sweep.conditions.said
+    drawn = said[(said["role"] == RANDOM) & (said["language"] == language)]
+    names, lengths = drawn["vector"].to_numpy(), drawn["length"].to_numpy(dtype=float)
+    matched: dict[float, dict[str, int]] = {}
+    for strength, length in own.items():
+        near = np.abs(lengths / length - 1) < _SAME_LENGTH
+        if near.any():
+            matched[strength] = dict(zip(names[near], drawn.index[near], strict=True))
+    pool = sorted(set.intersection(*map(set, matched.values()))) if matched else []
+    if not pool:
+        return RandomVectors(0, 0, math.nan, math.nan)
+    rows = [[part[name] for part in matched.values()] for name in pool]
+    mine = [[sweep.conditions.place[language, vector, strength] for strength in matched]]
+    null, _ = _at_best(sweep, rows)
+    observed, best = _at_best(sweep, mine)
+    return RandomVectors(
+        count=len(pool),
+        as_high=int((~(null < observed[0])).sum()),
+        strength=list(matched)[best[0]],
+        p=rank_p(float(observed[0]), null),
+    )
+
+
+def _at_best(sweep: Chosen, rows: list[list[int]]) -> tuple[Values, NDArray[np.int64]]:
+    """Mean effects of conditions `[vector strength]` at each vector's best strength, and which it is.
+
+    NaN where strengths have to be chosen among and no score is known.
+    """
+    effects, scores = sweep.effects.mean(axis=1)[rows], sweep.scores[rows]
+    if effects.shape[1] == 1:
+        return effects[:, 0], np.zeros(len(rows), dtype=np.int64)
+    best = np.where(np.isnan(scores), -math.inf, scores).argmax(axis=1)
+    found = effects[np.arange(len(rows)), best]
+    return np.where(np.isnan(scores).any(axis=1), math.nan, found), best
+
+
+def raise_p(values: Values) -> float:
+    """The two-sided p of Student's t that the mean of paired values is not 0, if it is above 0.
 
     Returns:
-        A row per language, vector and strength: those columns but the prompt, `change` (mean over
-        prompts), `low`, `high` (95 % interval over prompts, Student's t), `prompts`, and
-        `random_as_high`, how many random directions of the same length and strength have at least
-        this mean change (NA where there are none).
+        1 where the mean is not above 0; NaN for fewer than two values.
     """
-    grouped = odds.groupby(_KEYS, sort=False)["change"]
-    table = grouped.agg(change="mean", error="sem", prompts="size").reset_index()
-    half = t.ppf(0.975, table["prompts"] - 1) * table["error"]
-    table["low"], table["high"] = table["change"] - half, table["change"] + half
-    random = table[table["role"] == RANDOM]
-    counts: list[int | None] = []
-    for language, role, strength, length, change in table[
-        ["language", "role", "strength", "length", "change"]
-    ].to_numpy():
-        alike = random[
-            (random["language"] == language)
-            & (random["strength"] == strength)
-            & ((random["length"] / length - 1).abs() < 1e-3)
-        ]
-        known = role != RANDOM and len(alike)
-        counts.append(int((alike["change"] >= change).sum()) if known else None)
-    table["random_as_high"] = pd.array(counts, dtype="Int64")
-    return table.drop(columns="error")
+    known = values[~np.isnan(values)]
+    if len(known) < 2:
+        return math.nan
+    if known.mean() <= 0:
+        return 1.0
+    return mean_p(known)
 
 
-def verdicts(table: pd.DataFrame) -> list[str]:
-    """What the numbers allow to be said of the judged vector, a sentence for each language.
+def mean_p(values: Values) -> float:
+    """The two-sided p of Student's t that the mean of paired values is not 0, in (0, 1].
 
-    It is said to raise the words only where its interval lies above 0, no random direction of its
-    length does as much, and its reverse does not raise them too. What other vectors did stands beside
-    it: where the opposite concept's latent raises the same words, the push is not about the concept.
+    Returns:
+        NaN for fewer than two values.
+    """
+    if len(values) < 2:
+        return math.nan
+    mean, error = float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values))
+    if not error:
+        return 1.0 if not mean else _TINY
+    return max(2 * float(stdtr(len(values) - 1, -abs(mean) / error)), _TINY)
+
+
+def verdicts(
+    rows: pd.DataFrame,
+    split: Split,
+    judged: Mapping[str, str | None],
+    *,
+    measure: str = "odds",
+    by: str = "harmonic",
+    words: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """What may be said of vectors, against all their controls, in each language.
+
+    Three tests must hold together: the change is above 0 on the reporting prompts (Student's t over
+    prompts), larger than that of random vectors of equal length (rank), and larger than that of the
+    reversed vector (paired over prompts). Their largest p is the p of the claim, adjusted over all
+    vectors and languages (Benjamini-Hochberg). The reverse must not raise the words either.
 
     Args:
-        table: What `summarise` returned.
+        rows: Of a sweep, see [`dose_response`][tl_ext.analysis.dose.dose_response].
+        split: Prompts to choose strengths on, and others to report on.
+        judged: The vectors to judge, each with the vector of the opposite concept or None.
+        measure: The column judged, in nats: "odds", or "concept" without opposite words.
+        by: The column strengths are chosen by.
+        words: By language, the words that are to rise, for the sentences.
+
+    Returns:
+        A row per language and judged vector: `strength`, `length`, `change`, `low`, `high`, `prompts`;
+        `random`, `random_as_high`, `random_strength`; `reverse`, `reverse_low`, `reverse_high`,
+        `over_reverse`, `over_reverse_low`, `over_reverse_high`; `diffmean`, `diffmean_strength`,
+        `diffmean_change`, `over_diffmean`, `over_diffmean_low`, `over_diffmean_high`,
+        `against_diffmean`; `opposite`, `opposite_change`, `opposite_low`, `opposite_high`, `specific`
+        ("yes", "no", "not shown" or ""); `p_effect`, `p_random`, `p_reverse`, `p`, `smallest`,
+        `adjusted`, `tests`; `verdict` ("raises", "not shown", "not a direction" or "cannot decide")
+        and `sentence`.
+
+    Raises:
+        InputError: A column is missing, or a side of the split has no prompt in the table.
     """
-    said = []
-    for language, rows in table[table["strength"] == JUDGED].groupby("language", sort=False):
-        by_role = rows.drop_duplicates("role").set_index("role").to_dict("index")
-        main, back = by_role[JUDGED_ROLE], by_role[REVERSED]
-        count = int((rows["role"] == RANDOM).sum())
-        others = ", ".join(
-            f"{name} {change:+.2f}"
-            for name, change in rows.loc[rows["role"] == OTHER, ["vector", "change"]].to_numpy()
-        )
-        works = main["low"] > 0 and main["random_as_high"] == 0 and back["change"] <= 0
-        said.append(
-            f"In {language!r}, {main['vector']} at strength {JUDGED:g} "
-            + ("raises" if works else "is not shown to raise")
-            + f" {main['words']}: {main['change']:+.2f} nats (95 % over {main['prompts']} prompts: "
-            f"{main['low']:+.2f} to {main['high']:+.2f}); {main['random_as_high']} of {count} random "
-            f"directions of equal length did as much; reversed: {back['change']:+.2f}"
-            + (f"; beside it: {others}." if others else ".")
-        )
-    return said
+    sweep = Chosen.of(rows, split, measure=measure, by=by)
+    found = [
+        _row(sweep, language, vector, opposite, len(split.choosing))
+        for language in sweep.conditions.languages
+        for vector, opposite in judged.items()
+        if (language, vector) in sweep.strengths
+    ]
+    p = np.array([row["p"] for row in found], dtype=float)
+    smallest = np.array([row["smallest"] for row in found], dtype=float)
+    adjusted, reachable = benjamini_hochberg(p), _reachable(p, smallest)
+    for place, row in enumerate(found):
+        row["adjusted"], row["reachable"] = float(adjusted[place]), float(reachable[place])
+        row["tests"] = int((~np.isnan(p)).sum())
+        row["verdict"] = _verdict(row)
+        row["sentence"] = sentence(row, (words or {}).get(row["language"], "the words"))
+    return pd.DataFrame(found)
+
+
+def _row(
+    sweep: Chosen, language: str, vector: str, opposite: str | None, choosing: int
+) -> dict[str, Any]:
+    """One vector in one language beside its controls."""
+    strength = sweep.strengths[language, vector]
+    place = sweep.conditions.place[language, vector, strength]
+    length = float(sweep.conditions.said["length"].iloc[place])
+    own = sweep.at_best(language, vector)
+    change, (low, high) = mean_interval(own)
+    random = against_random(sweep, language, vector)
+    reverse = sweep.values(language, sweep.beside(vector, REVERSED), strength)
+    means = sweep.beside(vector, BASELINE)
+    baseline = sweep.at_best(language, means)
+    against = sweep.values(
+        language, opposite or "", _as_long(sweep, language, opposite or "", length)
+    )
+    parts = {
+        "reverse": mean_interval(reverse),
+        "over_reverse": mean_interval(own - reverse),
+        "diffmean": mean_interval(baseline),
+        "over_diffmean": mean_interval(own - baseline),
+        "opposite": mean_interval(against),
+    }
+    p = (raise_p(own), random.p, raise_p(own - reverse))
+    return {
+        "language": language,
+        "vector": vector,
+        "strength": strength,
+        "unit": sweep.conditions.said["unit"].iloc[place],
+        "length": length,
+        "change": change,
+        "low": low,
+        "high": high,
+        "choosing": choosing,
+        "prompts": int((~np.isnan(own)).sum()),
+        "random": random.count,
+        "random_as_high": random.as_high,
+        "random_strength": random.strength,
+        **{
+            name: value
+            for part, (mean, interval) in parts.items()
+            for name, value in (
+                (f"{part}_change", mean),
+                (f"{part}_low", interval.low),
+                (f"{part}_high", interval.high),
+            )
+        },
+        "diffmean": means,
+        "diffmean_strength": sweep.strengths.get((language, means), math.nan),
+        "against_diffmean": compared(parts["over_diffmean"][1]),
+        "opposite": opposite or "",
+        "specific": _specific(parts["opposite"], mean_interval(own - against)[1]),
+        "p_effect": p[0],
+        "p_random": p[1],
+        "p_reverse": p[2],
+        "p": max(p) if not any(map(math.isnan, p)) else math.nan,
+        # With enough prompts Student's t reaches any p; ranks do not.
+        "smallest": smallest_p(random.count) if random.count else 1.0,
+    }
+
+
+def _as_long(sweep: Chosen, language: str, vector: str, length: float) -> float | None:
+    """The strength at which another vector has this length."""
+    for strength, its in sweep.lengths(language, vector).items():
+        if abs(its / length - 1) < _SAME_LENGTH:
+            return strength
+    return None
+
+
+def compared(interval: Interval) -> str:
+    """What an interval of a paired difference says: better, worse, or no difference shown."""
+    if math.isnan(interval.low):
+        return ""
+    if not interval.excludes():
+        return "no difference shown"
+    return "better" if interval.low > 0 else "worse"
+
+
+def _specific(opposite: tuple[float, Interval], difference: Interval) -> str:
+    """Whether the opposite concept's vector leaves the words alone where this one raises them."""
+    change, interval = opposite
+    if math.isnan(change):
+        return ""
+    if interval.low > 0:
+        return "no"
+    return "yes" if difference.low > 0 and change <= 0 else "not shown"
+
+
+def _reachable(p: Values, smallest: Values) -> Values:
+    """The adjusted p of each test, had it given its smallest p and the others what they gave."""
+    found = np.full(len(p), math.nan)
+    for place in np.flatnonzero(~np.isnan(p)):
+        best = p.copy()
+        best[place] = min(smallest[place], p[place])
+        found[place] = benjamini_hochberg(best)[place]
+    return found
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    if row["low"] > 0 and row["reverse_low"] > 0:
+        return "not a direction"
+    if math.isnan(row["p"]):
+        return "cannot decide"
+    held = row["low"] > 0 and row["over_reverse_low"] > 0 and row["reverse_change"] <= 0
+    if not held:
+        return "not shown"
+    if row["reachable"] > LEVEL:
+        return "cannot decide"
+    return "raises" if row["adjusted"] <= LEVEL else "not shown"
