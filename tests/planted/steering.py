@@ -55,7 +55,8 @@ def sweep(
     generator = np.random.default_rng(seed)
     every = dict(planted) | {
         f"random {one}": Planted(
-            "random", dict(zip(languages, generator.normal(0, random_slope, len(languages)), strict=True))
+            "random",
+            dict(zip(languages, generator.normal(0, random_slope, len(languages)), strict=True)),
         )
         for one in range(random)
     }
@@ -65,8 +66,8 @@ def sweep(
         slope = np.array([one.slope.get(language, 0.0) for one in every.values()])
         even = np.array([one.even for one in every.values()])
         strength = np.array(STRENGTHS)
-        # Saturates, and beyond strength 2 falls again: the best strength is 2.
-        dose = np.minimum(strength, 4 - strength).clip(-0.5)
+        # It saturates, and beyond strength 2 it falls again: the best strength is 2.
+        dose = np.minimum(strength, 2.5 - strength / 4)
         mean = np.multiply.outer(slope + even, dose)[..., None, None]
         of_prompt = 1 + 0.3 * generator.normal(size=(len(every), 1, PROMPTS, 1))
         drawn = noise * generator.normal(size=(len(every), len(strength), PROMPTS, samples))
@@ -83,7 +84,11 @@ def sweep(
 
 
 def _long(
-    values: np.ndarray, names: list[str], planted: list[Planted], strength: np.ndarray, language: str
+    values: np.ndarray,
+    names: list[str],
+    planted: list[Planted],
+    strength: np.ndarray,
+    language: str,
 ) -> pd.DataFrame:
     """Values `[vector strength prompt sample]` as rows."""
     vector, at, prompt, sample = (one.ravel() for one in np.indices(values.shape))
@@ -169,9 +174,8 @@ def random_at_the_chosen_strength(seed: int) -> float:
 def transferred(seed: int, *, ratio: float, own: float = 1.5) -> pd.Series:
     """In French, an English vector that does `ratio` of what the French one does."""
     planted = {
-        "happy (en)": Planted("tried", {"en": own, "fr": own * ratio}),
-        "happy (fr)": Planted("tried", {"fr": own, "en": own}),
+        "happy (en)": Planted("tried", {"fr": own * ratio}),
+        "happy (fr)": Planted("tried", {"fr": own}),
     }
-    rows = sweep(planted, seed=seed, languages=("en", "fr"), random=0)
-    table = transfer(rows, SPLIT, {"happy (en)": "en", "happy (fr)": "fr"}, by="balance")
-    return table[table["language"] == "fr"].iloc[0]
+    rows = sweep(planted, seed=seed, languages=("fr",), random=0)
+    return transfer(rows, SPLIT, {"happy (en)": "en", "happy (fr)": "fr"}, by="balance").iloc[0]

@@ -274,7 +274,12 @@ def choose_strength(
         if not math.isnan(score[place]):
             largest[language, vector] = max(largest.get((language, vector), 0.0), strength)
     chosen = [
-        (*mine, strength, float(score[conditions.place[(*mine, strength)]]), strength >= largest[mine])
+        (
+            *mine,
+            strength,
+            float(score[conditions.place[(*mine, strength)]]),
+            strength >= largest[mine],
+        )
         for mine, strength in best_strengths(conditions, score).items()
     ]
     return pd.DataFrame(chosen, columns=[*_KEYS, "by", "edge"])

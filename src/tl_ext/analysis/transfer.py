@@ -146,6 +146,4 @@ def _sentence(row: Mapping[str, Any]) -> str:
 
 
 def _nats(row: Mapping[str, Any], name: str) -> str:
-    return (
-        f"{row[name]:+.2f} nats (95 %: {row[f'{name}_low']:+.2f} to {row[f'{name}_high']:+.2f})"
-    )
+    return f"{row[name]:+.2f} nats (95 %: {row[f'{name}_low']:+.2f} to {row[f'{name}_high']:+.2f})"
