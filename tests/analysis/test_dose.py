@@ -26,7 +26,7 @@ SIDES = pd.DataFrame(
         {
             "vector": vector,
             "role": role,
-            "of": "",
+            "of": "happy",
             "strength": strength,
             "text_index": text,
             "kl": kl,
@@ -61,6 +61,11 @@ def test_side_effects_are_over_texts_and_have_no_language() -> None:
     at = side[(side["vector"] == "happy") & (side["strength"] == 2.0)].iloc[0]
     assert at["change"] == pytest.approx(0.4)
     assert at["low"] < 0.4 < at["high"]
+
+
+def test_neutral_texts_of_a_language_say_so() -> None:
+    table = dose_response(ROWS, SIDES.assign(language="en"))
+    assert set(table.loc[table["measure"] == "side_effect", "language"]) == {"en"}
 
 
 def test_measures_nobody_took_are_left_out() -> None:

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.planted import steering as planted
-from tests.planted.steering import SPLIT, Planted, one_vector, sweep
+from tests.planted.steering import HAPPY, SPLIT, Planted, one_vector, sweep
 
-from tl_ext.analysis.steering import mean_p, raise_p, verdicts
+from tl_ext.analysis.steering import Judged, mean_p, raise_p, verdicts
 
 
-def verdict(rows: pd.DataFrame, opposite: str | None = "sad") -> pd.Series:
-    return verdicts(rows, SPLIT, {"happy": opposite}, by="balance").iloc[0]
+def verdict(rows: pd.DataFrame) -> pd.Series:
+    return verdicts(rows, SPLIT, [HAPPY], by="balance").iloc[0]
 
 
 def test_a_planted_direction_is_found_with_its_best_strength() -> None:
@@ -91,7 +91,9 @@ def test_too_few_random_vectors_for_as_many_tests_cannot_decide() -> None:
     others = {f"idle {one}": Planted("tried", {"en": 0.0}) for one in range(3)}
     backs = {f"{one}, reversed": Planted("reversed", {"en": 0.0}, of=one) for one in others}
     rows = sweep(one_vector(1.0) | others | backs, random=30)
-    judged = {"happy": "sad", **dict.fromkeys(others)}
+    shared = rows[rows["role"] == "random"]
+    rows = pd.concat([rows, *(shared.assign(of=one) for one in others)], ignore_index=True)
+    judged = [HAPPY, *map(Judged, others)]
     table = verdicts(rows, SPLIT, judged, by="balance").set_index("vector")
     assert table.loc["happy", "smallest"] < 0.05 < table.loc["happy", "adjusted"]
     assert table.loc["happy", "verdict"] == "cannot decide"
@@ -126,6 +128,13 @@ def test_random_vectors_at_one_strength_are_compared_at_that_strength() -> None:
     assert "it at strength 1:" in found["sentence"]
 
 
+def test_random_vectors_beside_another_vector_do_not_count() -> None:
+    rows = sweep(one_vector(1.0))
+    # The same directions beside another vector are no further draws.
+    again = rows[rows["role"] == "random"].assign(of="another")
+    assert verdict(pd.concat([rows, again], ignore_index=True))["random"] == planted.RANDOM
+
+
 def test_random_vectors_of_another_length_do_not_count() -> None:
     rows = sweep(one_vector(1.0))
     longer = rows.assign(
@@ -155,7 +164,7 @@ def test_verdicts_do_not_depend_on_the_order_of_rows() -> None:
 
 
 def test_no_vector_to_judge_is_an_empty_table() -> None:
-    assert verdicts(sweep(one_vector(1.0)), SPLIT, {}, by="balance").empty
+    assert verdicts(sweep(one_vector(1.0)), SPLIT, [], by="balance").empty
 
 
 @settings(max_examples=50, deadline=None)

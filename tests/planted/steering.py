@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from tl_ext.analysis.dose import balance, split_prompts
-from tl_ext.analysis.steering import raise_p, verdicts
+from tl_ext.analysis.steering import Judged, raise_p, verdicts
 from tl_ext.analysis.transfer import transfer
 
 STRENGTHS = (1.0, 2.0, 4.0)
@@ -22,6 +22,7 @@ PROMPTS = 16
 RANDOM = 39
 NULL_RANDOM = 19  # enough to reach 0.05, and quick
 SPLIT = split_prompts(range(PROMPTS), seed=0)
+HAPPY = Judged("happy", baseline="means", opposite="sad")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Planted:
         role: What it is there for.
         slope: Nats at strength 1 per language, before saturation.
         even: Nats at strength 1 that do not depend on its sign: what any push does.
-        of: The vector it stands beside.
+        of: The vector it stands beside; a tried one's own name by itself.
     """
 
     role: str
@@ -57,6 +58,7 @@ def sweep(
         f"random {one}": Planted(
             "random",
             dict(zip(languages, generator.normal(0, random_slope, len(languages)), strict=True)),
+            of=next(iter(planted)),
         )
         for one in range(random)
     }
@@ -96,7 +98,9 @@ def _long(
         {
             "vector": np.array(names, dtype=object)[vector],
             "role": np.array([one.role for one in planted], dtype=object)[vector],
-            "of": np.array([one.of for one in planted], dtype=object)[vector],
+            "of": np.array(
+                [_of(name, one) for name, one in zip(names, planted, strict=True)], dtype=object
+            )[vector],
             "strength": strength[at],
             "unit": "a unit",
             "length": 3.0 * strength[at],
@@ -110,6 +114,10 @@ def _long(
     )
 
 
+def _of(name: str, planted: Planted) -> str:
+    return name if planted.role == "tried" else planted.of
+
+
 def one_vector(
     slope: float, *, even: float = 0.0, baseline: float = 0.1, opposite: float = -0.5
 ) -> dict[str, Planted]:
@@ -118,13 +126,13 @@ def one_vector(
         "happy": Planted("tried", {"en": slope}, even),
         "happy, reversed": Planted("reversed", {"en": -slope}, even, of="happy"),
         "means": Planted("baseline", {"en": baseline}, of="happy"),
-        "sad": Planted("tried", {"en": opposite}),
+        "sad": Planted("baseline", {"en": opposite}, of="happy"),
     }
 
 
 def judged(rows: pd.DataFrame) -> pd.Series:
     """The verdict on the one vector."""
-    return verdicts(rows, SPLIT, {"happy": "sad"}, by="balance").iloc[0]
+    return verdicts(rows, SPLIT, [HAPPY], by="balance").iloc[0]
 
 
 def _random_slope(seed: int) -> float:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -34,12 +35,14 @@ MEASURES = ("odds", "concept", "fluency", "diversity", "language_kept", "harmoni
 
 SIDE_EFFECT = "side_effect"
 
-_KEYS = ["language", "vector", "strength"]
+_KEYS = ["language", "vector", "of", "strength"]
 _SAID = ["vector", "role", "of", "language", "strength", "unit", "length"]
 
+Vector = tuple[str, str, str]
+"""A vector in a sweep: language, its name, the vector it stands beside (a tried one's own name)."""
 Values = NDArray[np.float64]
-Key = tuple[str, str, float]
-"""A condition: language, vector, strength."""
+Key = tuple[str, str, str, float]
+"""A condition: language, vector, the vector it stands beside, strength."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def balance(odds: ArrayLike, side_effect: ArrayLike) -> Values:
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """The rows of a sweep by condition: a language, a vector, a strength.
+    """The rows of a sweep by condition: language, vector, the vector it stands beside, strength.
 
     Attributes:
         rows: Of a sweep.
@@ -162,7 +165,7 @@ class Conditions:
     @cached_property
     def languages(self) -> tuple[str, ...]:
         """The languages, in the order of the table."""
-        return tuple(dict.fromkeys(language for language, _, _ in self.keys))
+        return tuple(dict.fromkeys(language for language, *_ in self.keys))
 
     @cached_property
     def steered(self) -> tuple[int, ...]:
@@ -192,7 +195,7 @@ class Conditions:
             InputError: There is no such column, or a language has no unsteered rows.
         """
         values = self.means(measure)
-        base = values[[self.plain[language] for language, _, _ in self.keys]]
+        base = values[[self.plain[language] for language, *_ in self.keys]]
         changed: Values = values - base
         return changed
 
@@ -216,19 +219,21 @@ def dose_response(rows: pd.DataFrame, side_effects: pd.DataFrame) -> pd.DataFram
     Args:
         rows: Of a sweep: `vector`, `role`, `of`, `strength`, `unit`, `length`, `language`,
             `prompt_index`, `sample` and the measures.
-        side_effects: Of a sweep: `vector`, `role`, `of`, `strength`, `text_index`, `kl` (nats).
+        side_effects: Of a sweep: `vector`, `role`, `of`, `strength`, `text_index`, `kl` (nats), and
+            `language` where the neutral texts are of one.
 
     Returns:
         A row per vector, strength, language and measure: these, `change` (mean over prompts against
         the unsteered model, in the measure's unit), `low`, `high` (95 % over prompts, Student's t) and
-        `units` (how many prompts). For `side_effect`, the mean KL per token on neutral texts, which
-        has no language (""), the units are those texts. Measures nobody took are left out.
+        `units` (how many prompts). The units of
+        `side_effect`, the mean KL per token, are neutral texts; its language is "" where none is
+        given. Measures nobody took are left out.
 
     Raises:
         InputError: A column is missing, or there are no unsteered rows.
     """
     conditions = Conditions.of(rows)
-    _check(side_effects, ["vector", "strength", "kl"])
+    _check(side_effects, ["vector", "of", "strength", "kl"])
     said = conditions.said.to_dict("records")
     found = []
     for measure in MEASURES:
@@ -239,11 +244,13 @@ def dose_response(rows: pd.DataFrame, side_effects: pd.DataFrame) -> pd.DataFram
                 for place in conditions.steered
                 if not np.isnan(values[place]).all()
             ]
-    without_language = {(one["vector"], one["strength"]): {**one, "language": ""} for one in said}
+    keys = _KEYS if "language" in side_effects else _KEYS[1:]
+    conditions_of = {tuple(one[key] for key in keys): one for one in said}
+    language = {} if "language" in side_effects else {"language": ""}
     found += [
-        {**without_language[key], "measure": SIDE_EFFECT, **_mean(part["kl"])}
-        for key, part in side_effects.groupby(["vector", "strength"], sort=False)
-        if key in without_language and without_language[key]["role"] != UNSTEERED
+        {**conditions_of[key], **language, "measure": SIDE_EFFECT, **_mean(part["kl"])}
+        for key, part in side_effects.groupby(keys, sort=False)
+        if key in conditions_of and conditions_of[key]["role"] != UNSTEERED
     ]
     return pd.DataFrame(found, columns=[*_SAID, "measure", "change", "low", "high", "units"])
 
@@ -259,7 +266,7 @@ def choose_strength(
         by: The column whose mean over prompts is to be largest; of equal ones the smaller strength.
 
     Returns:
-        A row per language and vector for which `by` is known: `strength` (above 0), that mean as
+        A row per language, vector and what it stands beside (`of`) for which `by` is known: `strength` (above 0), that mean as
         `by`, and `edge`, whether it is the largest strength tried, so that a better one may lie
         beyond.
 
@@ -268,11 +275,12 @@ def choose_strength(
     """
     conditions = Conditions.of(rows)
     score = mean_score(conditions, prompts, by)
-    largest: dict[tuple[str, str], float] = {}
+    largest: dict[Vector, float] = {}
     for place in conditions.steered:
-        language, vector, strength = conditions.keys[place]
+        *vector, strength = conditions.keys[place]
         if not math.isnan(score[place]):
-            largest[language, vector] = max(largest.get((language, vector), 0.0), strength)
+            mine = cast("Vector", tuple(vector))
+            largest[mine] = max(largest.get(mine, 0.0), strength)
     chosen = [
         (
             *mine,
@@ -285,14 +293,17 @@ def choose_strength(
     return pd.DataFrame(chosen, columns=[*_KEYS, "by", "edge"])
 
 
-def best_strengths(conditions: Conditions, score: Values) -> dict[tuple[str, str], float]:
-    """By language and vector the strength with the largest score; of equal ones the smaller."""
-    best: dict[tuple[str, str], tuple[float, float]] = {}
+def best_strengths(conditions: Conditions, score: Values) -> dict[Vector, float]:
+    """By language, vector and what it stands beside, the strength with the largest score.
+
+    Of equal ones the smaller.
+    """
+    best: dict[Vector, tuple[float, float]] = {}
     for place in conditions.steered:
-        language, vector, strength = conditions.keys[place]
+        *vector, strength = conditions.keys[place]
         if not math.isnan(score[place]):
-            known = best.get((language, vector), (-math.inf, 0.0))
-            best[language, vector] = max(known, (float(score[place]), -strength))
+            mine = cast("Vector", tuple(vector))
+            best[mine] = max(best.get(mine, (-math.inf, 0.0)), (float(score[place]), -strength))
     return {mine: -negative for mine, (_, negative) in best.items()}
 
 

@@ -8,7 +8,7 @@ push can make a model say what it would not have said, whatever its direction.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from scipy.special import stdtr
 
 from tl_ext.analysis.dose import (
-    BASELINE,
     RANDOM,
     REVERSED,
     Conditions,
     Split,
     Values,
+    Vector,
     best_strengths,
     mean_score,
 )
@@ -42,13 +42,13 @@ class Chosen:
 
     Attributes:
         conditions: The sweep.
-        strengths: The chosen strength by language and vector.
+        strengths: The chosen strength of each vector.
         scores: What strengths were chosen by, the mean over the choosing prompts `[condition]`.
         effects: The change on each reporting prompt `[condition prompt]`.
     """
 
     conditions: Conditions
-    strengths: Mapping[tuple[str, str], float]
+    strengths: Mapping[Vector, float]
     scores: Values
     effects: Values
 
@@ -68,34 +68,48 @@ class Chosen:
             effects=conditions.changes(measure)[:, conditions.columns(split.reporting)],
         )
 
-    def values(self, language: str, vector: str, strength: float | None) -> Values:
+    def values(self, vector: Vector, strength: float | None) -> Values:
         """The change on each reporting prompt; NaN for a condition that was not tried."""
-        place = None
-        if strength is not None:
-            place = self.conditions.place.get((language, vector, strength))
+        place = None if strength is None else self.conditions.place.get((*vector, strength))
         if place is None:
             return np.full(self.effects.shape[1], math.nan)
         found: Values = self.effects[place]
         return found
 
-    def at_best(self, language: str, vector: str) -> Values:
+    def at_best(self, vector: Vector) -> Values:
         """The change on each reporting prompt at the chosen strength."""
-        return self.values(language, vector, self.strengths.get((language, vector)))
+        return self.values(vector, self.strengths.get(vector))
 
-    def beside(self, vector: str, role: str) -> str:
-        """The vector of a role that stands beside another; empty where there is none."""
-        said = self.conditions.said
-        mine = said.loc[(said["role"] == role) & (said["of"] == vector), "vector"]
-        return str(mine.iloc[0]) if len(mine) else ""
+    def find(self, language: str, name: str) -> Vector | None:
+        """The vector of a name: as it was tried itself, else beside the first it stands beside."""
+        found = [one for one in self.strengths if one[:2] == (language, name)]
+        return (
+            (language, name, name) if (language, name, name) in found else next(iter(found), None)
+        )
 
-    def lengths(self, language: str, vector: str) -> dict[float, float]:
+    def lengths(self, vector: Vector) -> dict[float, float]:
         """The length of a vector at each of its strengths."""
         length = self.conditions.said["length"].to_numpy()
         return {
             strength: float(length[place])
-            for (spoken, name, strength), place in self.conditions.place.items()
-            if (spoken, name) == (language, vector) and strength
+            for (*its, strength), place in self.conditions.place.items()
+            if tuple(its) == vector and strength
         }
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A vector to judge, and what it is compared with besides its reverse and random vectors.
+
+    Attributes:
+        vector: Its name, as a tried one.
+        baseline: The name of a difference of means tried beside it.
+        opposite: The name of the opposite concept's vector tried beside it.
+    """
+
+    vector: str
+    baseline: str | None = None
+    opposite: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,16 +129,15 @@ class RandomVectors:
     p: float
 
 
-def against_random(sweep: Chosen, language: str, vector: str) -> RandomVectors:
+def against_random(sweep: Chosen, vector: Vector) -> RandomVectors:
     """How many random vectors raise the words as much, each at the strength chosen for it.
 
     A vector shown at its best strength must not be compared with others at a strength that was best
     for it. So each random vector has its strength chosen on the choosing prompts by the same rule,
     among the strengths that they and the vector have at equal length.
     """
-    own = sweep.lengths(language, vector)
-    said = sweep.conditions.said
-    drawn = said[(said["role"] == RANDOM) & (said["language"] == language)]
+    own = sweep.lengths(vector)
+    drawn = _beside(sweep, vector, RANDOM)
     names, lengths = drawn["vector"].to_numpy(), drawn["length"].to_numpy(dtype=float)
     matched: dict[float, dict[str, int]] = {}
     for strength, length in own.items():
@@ -135,7 +148,7 @@ def against_random(sweep: Chosen, language: str, vector: str) -> RandomVectors:
     if not pool:
         return RandomVectors(0, 0, math.nan, math.nan)
     rows = [[part[name] for part in matched.values()] for name in pool]
-    mine = [[sweep.conditions.place[language, vector, strength] for strength in matched]]
+    mine = [[sweep.conditions.place[(*vector, strength)] for strength in matched]]
     null, _ = _at_best(sweep, rows)
     observed, best = _at_best(sweep, mine)
     return RandomVectors(
@@ -190,7 +203,7 @@ def mean_p(values: Values) -> float:
 def verdicts(
     rows: pd.DataFrame,
     split: Split,
-    judged: Mapping[str, str | None],
+    judged: Sequence[Judged],
     *,
     measure: str = "odds",
     by: str = "harmonic",
@@ -206,7 +219,7 @@ def verdicts(
     Args:
         rows: Of a sweep, see [`dose_response`][tl_ext.analysis.dose.dose_response].
         split: Prompts to choose strengths on, and others to report on.
-        judged: The vectors to judge, each with the vector of the opposite concept or None.
+        judged: The vectors to judge, each with those it is compared with.
         measure: The column judged, in nats: "odds", or "concept" without opposite words.
         by: The column strengths are chosen by.
         words: By language, the words that are to rise, for the sentences.
@@ -226,10 +239,10 @@ def verdicts(
     """
     sweep = Chosen.of(rows, split, measure=measure, by=by)
     found = [
-        _row(sweep, language, vector, opposite, len(split.choosing))
+        _row(sweep, language, one, len(split.choosing))
         for language in sweep.conditions.languages
-        for vector, opposite in judged.items()
-        if (language, vector) in sweep.strengths
+        for one in judged
+        if (language, one.vector, one.vector) in sweep.strengths
     ]
     p = np.array([row["p"] for row in found], dtype=float)
     smallest = np.array([row["smallest"] for row in found], dtype=float)
@@ -242,22 +255,22 @@ def verdicts(
     return pd.DataFrame(found)
 
 
-def _row(
-    sweep: Chosen, language: str, vector: str, opposite: str | None, choosing: int
-) -> dict[str, Any]:
+def _row(sweep: Chosen, language: str, judged: Judged, choosing: int) -> dict[str, Any]:
     """One vector in one language beside its controls."""
-    strength = sweep.strengths[language, vector]
-    place = sweep.conditions.place[language, vector, strength]
+    name = judged.vector
+    vector = (language, name, name)
+    strength = sweep.strengths[vector]
+    place = sweep.conditions.place[(*vector, strength)]
     length = float(sweep.conditions.said["length"].iloc[place])
-    own = sweep.at_best(language, vector)
+    own = sweep.at_best(vector)
     change, (low, high) = mean_interval(own)
-    random = against_random(sweep, language, vector)
-    reverse = sweep.values(language, sweep.beside(vector, REVERSED), strength)
-    means = sweep.beside(vector, BASELINE)
-    baseline = sweep.at_best(language, means)
-    against = sweep.values(
-        language, opposite or "", _as_long(sweep, language, opposite or "", length)
-    )
+    random = against_random(sweep, vector)
+    back = _beside(sweep, vector, REVERSED)["vector"]
+    reverse = sweep.values((language, next(iter(back), ""), name), strength)
+    means = (language, judged.baseline or "", name)
+    baseline = sweep.at_best(means)
+    other = (language, judged.opposite or "", name)
+    against = sweep.values(other, _as_long(sweep, other, length))
     parts = {
         "reverse": mean_interval(reverse),
         "over_reverse": mean_interval(own - reverse),
@@ -268,7 +281,7 @@ def _row(
     p = (raise_p(own), random.p, raise_p(own - reverse))
     return {
         "language": language,
-        "vector": vector,
+        "vector": name,
         "strength": strength,
         "unit": sweep.conditions.said["unit"].iloc[place],
         "length": length,
@@ -289,10 +302,10 @@ def _row(
                 (f"{part}_high", interval.high),
             )
         },
-        "diffmean": means,
-        "diffmean_strength": sweep.strengths.get((language, means), math.nan),
+        "diffmean": judged.baseline or "",
+        "diffmean_strength": sweep.strengths.get(means, math.nan),
         "against_diffmean": compared(parts["over_diffmean"][1]),
-        "opposite": opposite or "",
+        "opposite": judged.opposite or "",
         "specific": _specific(parts["opposite"], mean_interval(own - against)[1]),
         "p_effect": p[0],
         "p_random": p[1],
@@ -303,9 +316,16 @@ def _row(
     }
 
 
-def _as_long(sweep: Chosen, language: str, vector: str, length: float) -> float | None:
-    """The strength at which another vector has this length."""
-    for strength, its in sweep.lengths(language, vector).items():
+def _beside(sweep: Chosen, vector: Vector, role: str) -> pd.DataFrame:
+    """The conditions of a role that stand beside a vector; the index is their row."""
+    language, name, _ = vector
+    said = sweep.conditions.said
+    return said[(said["role"] == role) & (said["language"] == language) & (said["of"] == name)]
+
+
+def _as_long(sweep: Chosen, vector: Vector, length: float) -> float | None:
+    """The strength at which a vector has this length."""
+    for strength, its in sweep.lengths(vector).items():
         if abs(its / length - 1) < _SAME_LENGTH:
             return strength
     return None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tl_ext.analysis.dose import Split, Values
+from tl_ext.analysis.dose import Split, Values, Vector
 from tl_ext.analysis.intervals import Interval, fieller, mean_interval
 from tl_ext.analysis.nulls import LEVEL, benjamini_hochberg
 from tl_ext.analysis.steering import Chosen, compared, mean_p
@@ -57,13 +57,12 @@ def transfer(
             "expected. Compare vectors of another kind in a call of their own."
         )
     sweep = Chosen.of(rows, split, measure=measure, by=by)
-    known = sweep.strengths
     found = [
-        _row(sweep, language, vector, made_in[vector], own[language])
+        _row(sweep, there, made_in[vector], here)
         for language in sweep.conditions.languages
-        if language in own and (language, own[language]) in known
+        if language in own and (here := sweep.find(language, own[language]))
         for vector in made_in
-        if made_in[vector] != language and (language, vector) in known
+        if made_in[vector] != language and (there := sweep.find(language, vector))
     ]
     adjusted = benjamini_hochberg([row["p"] for row in found])
     for row, value in zip(found, adjusted.tolist(), strict=True):
@@ -72,17 +71,17 @@ def transfer(
     return pd.DataFrame(found)
 
 
-def _row(sweep: Chosen, language: str, vector: str, made_in: str, own: str) -> dict[str, Any]:
-    strength = _together(sweep, language, vector, own)
-    there, here = (sweep.values(language, one, strength) for one in (vector, own))
+def _row(sweep: Chosen, vector: Vector, made_in: str, own: Vector) -> dict[str, Any]:
+    strength = _together(sweep, vector, own)
+    there, here = (sweep.values(one, strength) for one in (vector, own))
     both = ~(np.isnan(there) | np.isnan(here))
     there, here = there[both], here[both]
     parts = {"transferred": there, "own_effect": here, "difference": there - here}
     row: dict[str, Any] = {
-        "language": language,
-        "vector": vector,
+        "language": vector[0],
+        "vector": vector[1],
         "made_in": made_in,
-        "own": own,
+        "own": own[1],
         "strength": math.nan if strength is None else strength,
         "prompts": int(both.sum()),
     }
@@ -92,13 +91,13 @@ def _row(sweep: Chosen, language: str, vector: str, made_in: str, own: str) -> d
     return row | {"p": mean_p(there - here)} | _ratio(there, here)
 
 
-def _together(sweep: Chosen, language: str, vector: str, own: str) -> float | None:
+def _together(sweep: Chosen, vector: Vector, own: Vector) -> float | None:
     """The strength that is best for two vectors together, among those both have."""
     place, scores = sweep.conditions.place, sweep.scores
     joint = {
-        strength: scores[place[language, vector, strength]] + scores[place[language, own, strength]]
-        for strength in sweep.lengths(language, vector)
-        if (language, own, strength) in place
+        strength: scores[place[(*vector, strength)]] + scores[place[(*own, strength)]]
+        for strength in sweep.lengths(vector)
+        if (*own, strength) in place
     }
     known = {strength: score for strength, score in joint.items() if not math.isnan(score)}
     return max(known, key=lambda strength: (known[strength], -strength)) if known else None
