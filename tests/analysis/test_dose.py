@@ -12,7 +12,6 @@ from tests.planted import steering as planted
 
 from tl_ext.analysis.dose import (
     Split,
-    balance,
     choose_strength,
     dose_response,
     report,
@@ -81,7 +80,7 @@ def test_the_planted_best_strength_is_chosen_and_reported_on_other_prompts() -> 
     split = planted.SPLIT
     choice = choose_strength(rows, split.choosing, by="balance").set_index("vector")
     assert choice.loc["happy", "strength"] == 2.0
-    assert not choice.loc["happy", "edge"]
+    assert choice.loc["happy", "edge"] == ""
     reported = report(rows, choice.reset_index(), split.reporting).set_index("vector")
     assert reported.loc["happy", "units"] == len(split.reporting)
     assert reported.loc["happy", "low"] < 2.0 < reported.loc["happy", "high"]
@@ -98,12 +97,13 @@ def test_nothing_of_the_reporting_prompts_reaches_the_choice() -> None:
     )
 
 
-def test_of_equal_strengths_the_smaller_is_chosen_and_the_last_is_marked() -> None:
+def test_of_equal_strengths_the_smaller_is_chosen_and_edges_are_marked() -> None:
     flat = choose_strength(ROWS.assign(balance=0.5), (0, 1), by="balance")
     assert set(flat["strength"]) == {1.0}
     rising = choose_strength(ROWS.assign(balance=ROWS["strength"]), (0, 1), by="balance")
     assert set(rising["strength"]) == {4.0}
-    assert rising["edge"].all()
+    assert set(rising["edge"]) == {"highest"}
+    assert set(flat["edge"]) == {"lowest"}
 
 
 @given(st.integers(2, 40), st.integers(0, 5))
@@ -119,16 +119,6 @@ def test_a_prompt_on_both_sides_is_refused() -> None:
         Split((0, 1), (1, 2))
     with pytest.raises(InputError, match="0 prompts to choose on"):
         Split((), (1, 2))
-
-
-@given(st.floats(-20, 20), st.floats(0, 20))
-def test_balance_lies_in_the_unit_interval_and_rewards_what_it_should(
-    odds: float, side: float
-) -> None:
-    value = float(balance(odds, side))
-    assert 0 <= value <= 1
-    assert float(balance(odds + 0.1, side)) >= value
-    assert float(balance(odds, side + 0.1)) <= value
 
 
 def test_what_is_missing_is_said() -> None:

@@ -21,7 +21,7 @@ def french(own: float, transferred: float, **options: float) -> pd.Series:
         "happy (fr)": Planted("tried", {"fr": own, "en": 0.5}),
     }
     rows = sweep(planted_vectors, languages=("en", "fr"), random=0, **options)  # type: ignore[arg-type]
-    return transfer(rows, SPLIT, MADE_IN, by="balance").set_index("language").loc["fr"]
+    return transfer(rows, SPLIT, [MADE_IN], by="balance").set_index("language").loc["fr"]
 
 
 def test_what_is_less_than_its_own_is_said_with_its_ratio() -> None:
@@ -62,19 +62,19 @@ def test_both_directions_of_transfer_are_told() -> None:
         languages=("en", "fr"),
         random=0,
     )
-    table = transfer(rows, SPLIT, MADE_IN, by="balance")
+    table = transfer(rows, SPLIT, [MADE_IN], by="balance")
     assert set(table[["language", "made_in"]].itertuples(index=False, name=None)) == {
         ("en", "fr"),
         ("fr", "en"),
     }
     assert (table["adjusted"] >= table["p"]).all()
-    assert transfer(rows, SPLIT, {"happy (en)": "en"}, by="balance").empty
+    assert transfer(rows, SPLIT, [{"happy (en)": "en"}], by="balance").empty
 
 
 def test_two_vectors_of_one_language_are_refused() -> None:
     rows = sweep({"a": Planted("tried", {"en": 1.0})}, random=0)
     with pytest.raises(InputError, match="one vector a language"):
-        transfer(rows, SPLIT, {"a": "en", "b": "en"}, by="balance")
+        transfer(rows, SPLIT, [{"a": "en", "b": "en"}], by="balance")
 
 
 def test_the_planted_ratio_is_covered_by_fiellers_interval() -> None:

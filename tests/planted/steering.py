@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tl_ext.analysis.dose import balance, split_prompts
+from tl_ext.analysis.dose import split_prompts
 from tl_ext.analysis.steering import Judged, raise_p, verdicts
 from tl_ext.analysis.transfer import transfer
 
@@ -81,8 +81,8 @@ def sweep(
             _long(plain, ["unsteered"], [Planted("unsteered", {})], np.zeros(1), language),
         ]
     rows = pd.concat(parts, ignore_index=True)
-    rows["side_effect"] = 0.05 * rows["strength"]
-    return rows.assign(balance=balance(rows["odds"], rows["side_effect"]))
+    # What strengths are chosen by: the words' share, less what a push costs elsewhere.
+    return rows.assign(balance=1 / (1 + np.exp(-rows["odds"])) - 0.01 * rows["strength"])
 
 
 def _long(
@@ -186,4 +186,4 @@ def transferred(seed: int, *, ratio: float, own: float = 1.5) -> pd.Series:
         "happy (fr)": Planted("tried", {"fr": own}),
     }
     rows = sweep(planted, seed=seed, languages=("fr",), random=0)
-    return transfer(rows, SPLIT, {"happy (en)": "en", "happy (fr)": "fr"}, by="balance").iloc[0]
+    return transfer(rows, SPLIT, [{"happy (en)": "en", "happy (fr)": "fr"}], by="balance").iloc[0]

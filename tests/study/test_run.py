@@ -12,7 +12,7 @@ from tests.small_study import few_matched
 
 from tl_ext.errors import OutputError
 from tl_ext.plugins import AnalysisSpec, build_manager
-from tl_ext.study import steering
+from tl_ext.study.analyses import steering
 from tl_ext.study.run import StudyResult, run_study
 from tl_ext.study.session import Session, open_session
 
@@ -57,8 +57,8 @@ def test_it_writes_tables_figures_summary_and_page(result: StudyResult) -> None:
         "languages",
         "languages-attention",
         "languages-residual",
-        "steering-odds-en",
-        "steering-odds-fr",
+        "steering-dose-en",
+        "steering-dose-fr",
     } <= figures
     page = result.page.read_text(encoding="utf-8")
     assert all(f"figures/{name}.png" in page for name in figures)
@@ -80,9 +80,9 @@ def test_the_summary_holds_numbers_versions_seed_and_fixes(result: StudyResult) 
     assert summary["plan"]["seed"] == 0
     assert isinstance(summary["applied_fixes"], list)
     assert set(summary["tables"]) == set(result.tables)
-    stored = summary["tables"]["steering_odds"]
+    stored = summary["tables"]["steering_verdicts"]
     change = [row[stored["columns"].index("change")] for row in stored["rows"]]
-    assert change == result.tables["steering_odds"]["change"].tolist()
+    assert change == result.tables["steering_verdicts"]["change"].tolist()
     assert summary["failed"] == {}
 
 
@@ -98,7 +98,7 @@ def test_a_rerun_computes_nothing_again(
         raise AssertionError("computed again")
 
     monkeypatch.setattr("tl_ext.study.analyses.readings.collect", refuse)
-    monkeypatch.setattr("tl_ext.study.steering.collect", refuse)
+    monkeypatch.setattr("tl_ext.study.analyses.steering.collect", refuse)
     again = run_study(session, result.folder)
     for name, table in result.tables.items():
         pd.testing.assert_frame_equal(again.tables[name], table)
@@ -130,7 +130,7 @@ def test_interrupted_midway_it_leaves_whole_files_and_continues(
     finished = run_study(session, tmp_path)
     assert finished.page.exists()
     assert calls == ["readings"]
-    assert "steering_odds" not in finished.tables
+    assert "steering_verdicts" not in finished.tables
     assert "Nothing is steered: a test." in finished.page.read_text(encoding="utf-8")
 
 
@@ -140,8 +140,11 @@ def _no_steering() -> dict[str, object]:
     return {
         name: text_tensor(said)
         for name, said in {
-            "samples": "[]",
-            "odds": "[]",
+            "rows": "{}",
+            "side_effects": "{}",
+            "vectors": "[]",
+            "words": "{}",
+            "candidates": "{}",
             "notes": '["Nothing is steered: a test."]',
         }.items()
     }

@@ -87,23 +87,6 @@ def split_prompts(prompts: Iterable[int], *, seed: int = 0) -> Split:
     return Split(tuple(sorted(drawn[:half])), tuple(sorted(drawn[half:])))
 
 
-def balance(odds: ArrayLike, side_effect: ArrayLike) -> Values:
-    """What teacher forcing alone can say of a strength, from 0 to 1: does it act, and on that alone?
-
-    The harmonic mean of the concept's words' share of the probability, against the opposite words,
-    and of exp(-side effect). It needs nothing to be generated, so that every random vector has it and
-    the choice of a strength can be repeated for each.
-
-    Args:
-        odds: Log-odds of the concept's words over the opposite words, nats.
-        side_effect: Mean KL divergence per token on neutral texts, nats.
-    """
-    inverse_share = 1 + np.exp(-np.asarray(odds, dtype=float))
-    inverse_kept = np.exp(np.asarray(side_effect, dtype=float))
-    found: Values = 2 / (inverse_share + inverse_kept)
-    return found
-
-
 @dataclass(frozen=True, eq=False)
 class Conditions:
     """The rows of a sweep by condition: language, vector, the vector it stands beside, strength.
@@ -266,27 +249,26 @@ def choose_strength(
         by: The column whose mean over prompts is to be largest; of equal ones the smaller strength.
 
     Returns:
-        A row per language, vector and what it stands beside (`of`) for which `by` is known: `strength` (above 0), that mean as
-        `by`, and `edge`, whether it is the largest strength tried, so that a better one may lie
-        beyond.
+        A row per language, vector and what it stands beside (`of`) for which `by` is known:
+        `strength`, that mean as `by`, and `edge`: "lowest" or "highest" of those tried, so that a
+        better one may lie beyond, or "".
 
     Raises:
         InputError: A column is missing, or none of the prompts is in the table.
     """
     conditions = Conditions.of(rows)
     score = mean_score(conditions, prompts, by)
-    largest: dict[Vector, float] = {}
+    tried: dict[Vector, list[float]] = {}
     for place in conditions.steered:
         *vector, strength = conditions.keys[place]
         if not math.isnan(score[place]):
-            mine = cast("Vector", tuple(vector))
-            largest[mine] = max(largest.get(mine, 0.0), strength)
+            tried.setdefault(cast("Vector", tuple(vector)), []).append(strength)
     chosen = [
         (
             *mine,
             strength,
             float(score[conditions.place[(*mine, strength)]]),
-            strength >= largest[mine],
+            {max(tried[mine]): "highest", min(tried[mine]): "lowest"}.get(strength, ""),
         )
         for mine, strength in best_strengths(conditions, score).items()
     ]

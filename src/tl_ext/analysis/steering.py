@@ -229,10 +229,10 @@ def verdicts(
         `random`, `random_as_high`, `random_strength`; `reverse`, `reverse_low`, `reverse_high`,
         `over_reverse`, `over_reverse_low`, `over_reverse_high`; `diffmean`, `diffmean_strength`,
         `diffmean_change`, `over_diffmean`, `over_diffmean_low`, `over_diffmean_high`,
-        `against_diffmean`; `opposite`, `opposite_change`, `opposite_low`, `opposite_high`, `specific`
-        ("yes", "no", "not shown" or ""); `p_effect`, `p_random`, `p_reverse`, `p`, `smallest`,
-        `adjusted`, `tests`; `verdict` ("raises", "not shown", "not a direction" or "cannot decide")
-        and `sentence`.
+        `against_diffmean`; `opposite`, `opposite_change`, `opposite_low`, `opposite_high`; `p_effect`,
+        `p_random`, `p_reverse`, `p`, `smallest`, `adjusted`, `reachable`, `tests`; `words`; `verdict`
+        ("raises", "not shown", "not a direction" or "cannot decide"), `specific`, of what raises the
+        words ("yes", "no", "not shown" or ""), and `sentence`.
 
     Raises:
         InputError: A column is missing, or a side of the split has no prompt in the table.
@@ -251,7 +251,10 @@ def verdicts(
         row["adjusted"], row["reachable"] = float(adjusted[place]), float(reachable[place])
         row["tests"] = int((~np.isnan(p)).sum())
         row["verdict"] = _verdict(row)
-        row["sentence"] = sentence(row, (words or {}).get(row["language"], "the words"))
+        if row["verdict"] != "raises":
+            row["specific"] = ""
+        row["words"] = (words or {}).get(row["language"], "the words")
+        row["sentence"] = sentence(row)
     return pd.DataFrame(found)
 
 

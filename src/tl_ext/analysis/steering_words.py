@@ -14,13 +14,13 @@ _CLAIMS = {
 }
 
 
-def sentence(row: Mapping[str, Any], words: str) -> str:
+def sentence(row: Mapping[str, Any]) -> str:
     """What is said of one vector in one language.
 
     Args:
         row: Of [`verdicts`][tl_ext.analysis.steering.verdicts].
-        words: What was to rise.
     """
+    words = row["words"]
     claim = _CLAIMS[row["verdict"]].format(words=words)
     if row["verdict"] == "raises" and row["specific"] == "no":
         claim += ", but so does the opposite concept's vector, so this is not specific"
@@ -40,10 +40,15 @@ def sentence(row: Mapping[str, Any], words: str) -> str:
             f"{row['diffmean_change']:+.2f}; against it {row['against_diffmean']}, "
             f"{_nats(row, 'over_diffmean_')}."
         )
-    if row["specific"]:
+    if not math.isnan(row["opposite_change"]):
+        specific = {
+            "yes": ": specific",
+            "no": ": not specific",
+            "not shown": ": not shown specific",
+        }
         parts.append(
-            f"{row['opposite']} at equal length: {_nats(row, 'opposite_')}; specific: "
-            f"{row['specific']}."
+            f"{row['opposite']} at equal length: {_nats(row, 'opposite_')}"
+            f"{specific.get(row['specific'], '')}."
         )
     if not math.isnan(row["p"]):
         parts.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from tl_ext.errors import InputError
 def transfer(
     rows: pd.DataFrame,
     split: Split,
-    made_in: Mapping[str, str],
+    sets: Sequence[Mapping[str, str]],
     *,
     measure: str = "odds",
     by: str = "harmonic",
@@ -33,15 +33,16 @@ def transfer(
     Args:
         rows: Of a sweep, see [`dose_response`][tl_ext.analysis.dose.dose_response].
         split: Prompts to choose strengths on, and others to report on.
-        made_in: By vector, the language it was made in; one vector a language.
+        sets: Of vectors that are compared with one another, by vector the language it was made in;
+            one vector a language.
         measure: The column compared, in nats.
         by: The column strengths are chosen by.
 
     Returns:
         A row per language and vector made elsewhere: `language`, `vector`, `made_in`, `own` (the vector
         made in the language); for each of `transferred`, `own_effect` and `difference` (the first less
-        the second) the mean, `_low` and `_high` (95 %, Student's t); `strength`; `p` (paired
-        two-sided t of the difference) and `adjusted` (Benjamini-Hochberg); `ratio`, `ratio_low`,
+        the second) the mean, `_low` and `_high` (95 %, Student's t); `strength`; `p` (paired two-sided
+        t of the difference) and `adjusted` (Benjamini-Hochberg, over all sets); `ratio`, `ratio_low`,
         `ratio_high` (Fieller) where the own effect lies above 0, else empty and `no_ratio` says why;
         `sentence`.
 
@@ -50,25 +51,29 @@ def transfer(
 
     Source: Fieller 1954 for the ratio's interval.
     """
+    sweep = Chosen.of(rows, split, measure=measure, by=by)
+    found = [row for made_in in sets for row in _rows(sweep, made_in)]
+    adjusted = benjamini_hochberg([row["p"] for row in found])
+    for row, value in zip(found, adjusted.tolist(), strict=True):
+        row["adjusted"] = value
+        row["sentence"] = _sentence(row)
+    return pd.DataFrame(found)
+
+
+def _rows(sweep: Chosen, made_in: Mapping[str, str]) -> list[dict[str, Any]]:
     own = {language: vector for vector, language in made_in.items()}
     if len(own) < len(made_in):
         raise InputError(
             f"{len(made_in)} vectors were made in {len(own)} languages; one vector a language is "
-            "expected. Compare vectors of another kind in a call of their own."
+            "expected. Give vectors of another kind as a set of their own."
         )
-    sweep = Chosen.of(rows, split, measure=measure, by=by)
-    found = [
+    return [
         _row(sweep, there, made_in[vector], here)
         for language in sweep.conditions.languages
         if language in own and (here := sweep.find(language, own[language]))
         for vector in made_in
         if made_in[vector] != language and (there := sweep.find(language, vector))
     ]
-    adjusted = benjamini_hochberg([row["p"] for row in found])
-    for row, value in zip(found, adjusted.tolist(), strict=True):
-        row["adjusted"] = value
-        row["sentence"] = _sentence(row)
-    return pd.DataFrame(found)
 
 
 def _row(sweep: Chosen, vector: Vector, made_in: str, own: Vector) -> dict[str, Any]:

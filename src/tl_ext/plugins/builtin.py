@@ -116,6 +116,14 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
         "readings",
         "similarity_null",
     ),
+    _analysis(
+        "steering",
+        "Steering one language with features of another",
+        "A direction is added at every token but the first positions, in the language it was found in and "
+        "in the others, beside its reverse, random directions, a difference of means and the opposite "
+        "concept.",
+        "readings",
+    ),
 )
 
 FIXES: tuple[FixSpec, ...] = (

@@ -23,7 +23,7 @@ from tl_ext.errors import InputError, OutputError
 from tl_ext.plugins import AnalysisSpec, PluginManager, build_manager, resolve
 from tl_ext.report.marks import TableMark
 from tl_ext.report.page import Figure, Page, Paragraph, Section, write_page
-from tl_ext.study import published, steering
+from tl_ext.study import published
 from tl_ext.study.analyses.background import NAME as BACKGROUND
 from tl_ext.study.analyses.readings import NAME as READINGS
 from tl_ext.study.analyses.readings import Readings
@@ -63,7 +63,6 @@ class _Part:
 
     tables: Mapping[str, pd.DataFrame]
     figures: Mapping[str, Figure]
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)
@@ -113,17 +112,6 @@ class _Run:
         self.tensors[spec.name] = stored
         return _Part(made, figures)
 
-    def steer(self) -> _Part:
-        """Steering, with its controls."""
-        stored = store.remembered(
-            self.output.state("steering"),
-            {"analysis": "steering", "settings": steering.settings(), **self.key},
-            lambda: steering.collect(self.session, self.tensors),
-        )
-        tables = steering.tabulate(stored)
-        figures = steering.draw(tables, self.session.plan)
-        return _Part(tables, figures, tuple(steering.notes(stored)))
-
     def compare(self) -> _Part:
         """The published numbers beside this run's."""
         plan = self.session.plan
@@ -152,7 +140,7 @@ class _Run:
 
     def _write(self, part: _Part) -> list[Paragraph | Figure]:
         places = {name: self.output.table(name, table) for name, table in part.tables.items()}
-        blocks: list[Paragraph | Figure] = [Paragraph(note, kind="note") for note in part.notes]
+        blocks: list[Paragraph | Figure] = []
         for name, figure in part.figures.items():
             csv = places.get(name) or next(iter(places.values()), figure.csv)
             blocks.append(replace(figure, png=self.output.picture(name, figure.mark), csv=csv))
@@ -202,7 +190,7 @@ class _Run:
 def run_study(
     session: Session, out: str | Path, *, manager: PluginManager | None = None
 ) -> StudyResult:
-    """Run every analysis, steer, and write the page.
+    """Run every analysis and write the page.
 
     Args:
         session: What is read, see [`open_session`][tl_ext.study.session.open_session].
@@ -220,18 +208,11 @@ def run_study(
     run = _Run(session, Output.open(out), {"plugins": plugins, **session.key()})
     analyses = manager.analyses()
     with tqdm(
-        total=len(analyses) + 3, desc="study", unit="part", disable=not session.progress
+        total=len(analyses) + 2, desc="study", unit="part", disable=not session.progress
     ) as bar:
         for name, spec in analyses.items():
             run.do(name, spec.title, spec.caption, lambda spec=spec: run.analyse(spec))  # type: ignore[misc]
             bar.update()
-        run.do(
-            "steering",
-            "Steering one language with features of another",
-            steering.LEAD,
-            run.steer,
-        )
-        bar.update()
         run.do(
             "published",
             "Beside the published numbers",
