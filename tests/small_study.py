@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,15 @@ def background() -> tuple[str, ...]:
         for concept in emotions.concepts(languages=("en", "fr"))
         for one in concept.controls[:7]
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_steering() -> Iterator[None]:
+    """Fewer random directions, strengths and tokens: what is tested does not depend on how many."""
+    from tl_ext.study.analyses import steering
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steering, "DIRECTIONS", 2)
+        patch.setattr(steering, "STRENGTHS", (1.0, 4.0))
+        patch.setattr(steering, "NEW_TOKENS", 3)
+        yield

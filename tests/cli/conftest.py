@@ -1,5 +1,5 @@
 """The small checkpoint and dictionaries of `tests.small_study`."""
 
-from tests.small_study import background, checkpoint, dictionaries
+from tests.small_study import background, checkpoint, dictionaries, small_steering
 
-__all__ = ["background", "checkpoint", "dictionaries"]
+__all__ = ["background", "checkpoint", "dictionaries", "small_steering"]

@@ -18,14 +18,6 @@ from tl_ext.study.analyses import readings, steering
 from tl_ext.study.session import Session, open_session
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fewer random directions and tokens: what is tested does not depend on how many."""
-    monkeypatch.setattr(steering, "DIRECTIONS", 5)
-    monkeypatch.setattr(steering, "NEW_TOKENS", 4)
-    monkeypatch.setattr(steering, "STRENGTHS", (1.0, 4.0))
-
-
 Made = tuple[Session, Mapping[str, Mapping[str, Tensor]], dict[str, pd.DataFrame]]
 
 
@@ -71,11 +63,7 @@ def bilingual(checkpoint: Path, dictionaries: Path) -> Made:
         concept("cat", "chat", language="fr"),
         concept("dog", "chien", language="fr"),
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steering, "DIRECTIONS", 5)
-        patch.setattr(steering, "NEW_TOKENS", 4)
-        patch.setattr(steering, "STRENGTHS", (1.0, 4.0))
-        return opened, *tables(opened)
+    return opened, *tables(opened)
 
 
 def test_each_language_is_judged_in_each_language(bilingual: Made) -> None:
@@ -85,7 +73,7 @@ def test_each_language_is_judged_in_each_language(bilingual: Made) -> None:
     assert list(judged["made_in"]) == ["en", "fr"]
     assert set(judged["concept"]) == {"cat"}
     assert len(found) == 4
-    assert set(found["random"]) == {5 * 4}
+    assert set(found["random"]) == {steering.DIRECTIONS * 4}
     assert set(found["words"]) == {"cat over dog", "chat over chien"}
     assert set(found["choosing"]) == set(found["prompts"]) == {8}
     assert made["steering_transfer"]["made_in"].tolist()[:2] == ["fr", "en"]

@@ -225,12 +225,12 @@ def verdicts(
         words: By language, the words that are to rise, for the sentences.
 
     Returns:
-        A row per language and judged vector: `strength`, `length`, `change`, `low`, `high`, `prompts`;
-        `random`, `random_as_high`, `random_strength`; `reverse`, `reverse_low`, `reverse_high`,
-        `over_reverse`, `over_reverse_low`, `over_reverse_high`; `diffmean`, `diffmean_strength`,
-        `diffmean_change`, `over_diffmean`, `over_diffmean_low`, `over_diffmean_high`,
-        `against_diffmean`; `opposite`, `opposite_change`, `opposite_low`, `opposite_high`; `p_effect`,
-        `p_random`, `p_reverse`, `p`, `smallest`, `adjusted`, `reachable`, `tests`; `words`; `verdict`
+        A row per language and judged vector: `strength`, `unit`, `length`, `choosing` and `prompts` (how
+        many), `change`, `low`, `high` (95 %, Student's t over prompts); `random`, `random_as_high`,
+        `random_strength`, see `against_random`; the same three numbers, as `_change`, `_low` and `_high`,
+        of `reverse`, `over_reverse` (the vector less its reverse), `diffmean`, `over_diffmean` and
+        `opposite`; `diffmean` and `opposite` (their names), `diffmean_strength`,
+        `against_diffmean`; `p_effect`, `p_random`, `p_reverse`, `p` (their largest), `smallest`, `adjusted`, `reachable`, `tests`; `words`; `verdict`
         ("raises", "not shown", "not a direction" or "cannot decide"), `specific`, of what raises the
         words ("yes", "no", "not shown" or ""), and `sentence`.
 

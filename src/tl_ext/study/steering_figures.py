@@ -288,7 +288,7 @@ def _first(part: pd.DataFrame) -> pd.DataFrame:
     return part.sort_values(["sample", "prompt_index"], kind="stable").head(TEXTS)
 
 
-def _strengths(strengths: Sequence[float]) -> list[str]:
+def _strengths(strengths: pd.Series[float]) -> list[str]:
     return [f"strength {strength:g}" for strength in strengths]
 
 
