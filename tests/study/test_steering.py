@@ -17,7 +17,6 @@ from tl_ext.study import steering_vectors
 from tl_ext.study.analyses import readings, steering
 from tl_ext.study.session import Session, open_session
 
-
 Made = tuple[Session, Mapping[str, Mapping[str, Tensor]], dict[str, pd.DataFrame]]
 
 

@@ -229,10 +229,10 @@ def verdicts(
         many), `change`, `low`, `high` (95 %, Student's t over prompts); `random`, `random_as_high`,
         `random_strength`, see `against_random`; the same three numbers, as `_change`, `_low` and `_high`,
         of `reverse`, `over_reverse` (the vector less its reverse), `diffmean`, `over_diffmean` and
-        `opposite`; `diffmean` and `opposite` (their names), `diffmean_strength`,
-        `against_diffmean`; `p_effect`, `p_random`, `p_reverse`, `p` (their largest), `smallest`, `adjusted`, `reachable`, `tests`; `words`; `verdict`
-        ("raises", "not shown", "not a direction" or "cannot decide"), `specific`, of what raises the
-        words ("yes", "no", "not shown" or ""), and `sentence`.
+        `opposite`; `diffmean` and `opposite` (their names), `diffmean_strength`, `against_diffmean`;
+        `p_effect`, `p_random`, `p_reverse`, `p` (their largest), `smallest`, `adjusted`, `reachable`,
+        `tests`; `words`; `verdict` ("raises", "not shown", "not a direction" or "cannot decide"),
+        `specific`, of what raises the words ("yes", "no", "not shown" or ""), and `sentence`.
 
     Raises:
         InputError: A column is missing, or a side of the split has no prompt in the table.
