@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 from scipy.stats import binom, binomtest
-from tests.planted import inference, languages, layers, matching, nulls
+from tests.planted import inference, languages, layers, matching, nulls, steering
 
 DRAWS = 200
 
@@ -94,6 +94,18 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "matching: mean nearest cosine, Gaussian of the sample's covariance",
         matching.gaussian_of_sample_covariance,
+        naive=True,
+    ),
+    Claim("steering: change at the chosen strength", steering.own_effect),
+    Claim("steering: more than random vectors (a random direction)", steering.random_direction),
+    Claim("steering: all controls (a push whose reverse acts alike)", steering.reverse_acts_alike),
+    Claim("steering: transfer, no difference from its own", steering.transfers_fully),
+    Claim(
+        "steering: strength chosen where it is reported", steering.chosen_where_reported, naive=True
+    ),
+    Claim(
+        "steering: random vectors at the strength best for another",
+        steering.random_at_the_chosen_strength,
         naive=True,
     ),
 )

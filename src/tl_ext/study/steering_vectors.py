@@ -17,6 +17,7 @@ import yaml
 from tl_ext.analysis.features import belongs, beyond_controls
 from tl_ext.errors import InputError
 from tl_ext.models.hook_points import NOT_EDITABLE, kind_of
+from tl_ext.steering.words import as_continuations
 from tl_ext.study.analyses.readings import Readings
 from tl_ext.study.plan import ConceptLabel, Plan
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 WORDS = 6  # of each side at most
 CANDIDATES = 5  # latents of a concept whose output scores are looked at
 LATENT, MEANS = "latent", "difference of means"
-
-WITHOUT_SPACES = ("zh", "ja", "th")
 
 
 @cache
@@ -284,5 +283,7 @@ def words_between(session: Session, language: str) -> tuple[list[str], list[str]
     apart = [word for word in negative if word not in positive]
     if not apart:
         raise InputError("there are no other words to compare with")
-    space = "" if language in WITHOUT_SPACES else " "
-    return [space + word for word in positive[:WORDS]], [space + word for word in apart[:WORDS]]
+    return (
+        as_continuations(positive[:WORDS], language),
+        as_continuations(apart[:WORDS], language),
+    )
