@@ -267,7 +267,7 @@ def sharing_sentence(said: str, share: Share, others: Mapping[str, Pairing]) -> 
     """What the numbers allow to be said of what two languages share, in words.
 
     Args:
-        said: What the share is about: "happy, sad and excited in en and fr, in the residual stream".
+        said: What the share is about: "In the residual stream".
         share: The share over all texts.
         others: Pairings with other words, by the language whose word is replaced; it is more than
             chance only where every one of them shows it.
@@ -299,7 +299,7 @@ def kinds_sentence(names: tuple[str, str], difference: Difference) -> str:
     """What the numbers allow to be said of two kinds of hook points, in words."""
     first, second = names
     if difference.verdict == NOT_TESTED:
-        return f"{first} against {second}: {NOT_TESTED}, no layer has dictionaries of both."
+        return f"{_begin(first)} against {second}: {NOT_TESTED}, no layer has dictionaries of both."
     at = "layer" if len(difference.layers) == 1 else "layers"
     numbers = (
         f"at {at} {', '.join(map(str, difference.layers))}: {difference.first.both} of "
@@ -307,8 +307,8 @@ def kinds_sentence(names: tuple[str, str], difference: Difference) -> str:
     )
     if difference.verdict == TOO_FEW:
         return (
-            f"{first} against {second}: {TOO_FEW}, fewer than {LEAST_EITHER} latents belong to either "
-            f"word in one of them ({numbers})."
+            f"{_begin(first)} against {second}: {TOO_FEW}, fewer than {LEAST_EITHER} latents belong to "
+            f"either word in one of them ({numbers})."
         )
     said = (
         NO_DIFFERENCE
@@ -316,7 +316,7 @@ def kinds_sentence(names: tuple[str, str], difference: Difference) -> str:
         else f"a larger share belongs to both languages in {difference.verdict}"
     )
     return (
-        f"{first} against {second}: {said} ({numbers}; difference {difference.value:+.1%}, 95 % over "
+        f"{_begin(first)} against {second}: {said} ({numbers}; difference {difference.value:+.1%}, 95 % over "
         f"texts: {_percent(difference.interval, sign='+')})."
     )
 
@@ -334,6 +334,11 @@ def _total(counts: Sequence[Counts]) -> Counts:
     return Counts(
         np.sum([one.both for one in counts], axis=0), np.sum([one.either for one in counts], axis=0)
     )
+
+
+def _begin(name: str) -> str:
+    """A name at the beginning of a sentence."""
+    return name[:1].upper() + name[1:]
 
 
 def _percent(interval: Interval, *, sign: str = "") -> str:

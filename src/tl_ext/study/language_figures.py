@@ -43,7 +43,11 @@ def figures(
 
 def _verdicts(verdicts: pd.DataFrame) -> Figure:
     return Figure(
-        TableMark(title="What two languages share", data=verdicts, first=max(1, len(verdicts))),
+        TableMark(
+            title=f"What two languages share of {', '.join(verdicts['concepts'].unique())}",
+            data=verdicts[["languages", "verdict"]],
+            first=max(1, len(verdicts)),
+        ),
         caption=(
             f"{BELONGS} Intervals resample texts and select anew. Other words say no "
             "feeling, have nearly as many tokens and are nearly as frequent, and take the place of the "
@@ -96,7 +100,7 @@ def _counts(sharing: pd.DataFrame, a: str, b: str, plan: Plan) -> Figure:
         )
     return Figure(
         Panels(
-            title=f"Latents that belong to {' '.join(sharing['concepts'].unique())} in {a} and in {b}",
+            title=f"Latents that belong to {', '.join(sharing['concepts'].unique())} in {a} and in {b}",
             panels=panels,
             columns=min(3, len(panels)),
             share_x="none",

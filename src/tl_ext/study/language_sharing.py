@@ -69,7 +69,7 @@ def sharing_tables(
     for languages in dict.fromkeys(one.languages for one in resampled):
         mine = [one for one in resampled if one.languages == languages]
         names = tuple(dict.fromkeys(one.first.name for one in mine))
-        about = f"{_listed(names)} in {languages[0]} and {languages[1]}"
+        about = {"concepts": _listed(names), "languages": " and ".join(languages)}
         scopes = {one.id: (one,) for one in plan.dictionaries}
         for scope, part in {**scopes, **plan.by_kind, EVERYWHERE: plan.dictionaries}.items():
             ids = {one.id for one in part}
@@ -78,14 +78,14 @@ def sharing_tables(
             labels = {
                 "scope": scope,
                 "layer": part[0].layer if scope in scopes else None,
-                "concepts": " ".join(names),
+                "concepts": about["concepts"],
                 "a": languages[0],
                 "b": languages[1],
             }
             rows.append({**labels, **_numbers(share, tests)})
             if scope in scopes:
                 continue
-            verdicts.append(sharing_sentence(f"{about}, {_where(scope)}", share, tests))
+            verdicts.append(about | {"verdict": sharing_sentence(_where(scope), share, tests)})
             null += [
                 {"scope": scope, "a": languages[0], "b": languages[1]}
                 | {"replaced": replaced, "value": value}
@@ -95,7 +95,7 @@ def sharing_tables(
         for pair in combinations(("attention", "MLP", "residual stream"), 2):
             sides = [_by_layer(mine, plan.by_kind.get(kind, ())) for kind in pair]
             found = compare_kinds(sides[0], sides[1], names=pair)
-            verdicts.append(f"{about}, {kinds_sentence(pair, found)}")
+            verdicts.append(about | {"verdict": kinds_sentence(pair, found)})
             kinds.append(
                 {
                     "first": pair[0],
@@ -119,7 +119,7 @@ def sharing_tables(
         ),
         "null": pd.DataFrame(null, columns=["scope", "a", "b", "replaced", "value"]),
         "kinds": pd.DataFrame(kinds, columns=None if kinds else ["first", "second", "a", "b"]),
-        "verdicts": pd.DataFrame({"verdict": verdicts}),
+        "verdicts": pd.DataFrame(verdicts, columns=["concepts", "languages", "verdict"]),
     }
 
 
@@ -216,5 +216,5 @@ def _listed(names: Sequence[str]) -> str:
 
 def _where(scope: str) -> str:
     if scope == EVERYWHERE:
-        return f"over {scope}"
-    return f"in the {scope}" if scope == "residual stream" else f"in {scope}"
+        return f"Over {scope}"
+    return f"In the {scope}" if scope == "residual stream" else f"In {scope}"
