@@ -316,7 +316,7 @@ def test_logits_that_are_not_finite_are_told(temperature: float) -> None:
         steer(tiny_model(), ["w5 w6"], Add(POINT, torch.full((WIDTH,), 3e38)), max_new_tokens=2)
 
 
-@settings(max_examples=10)
+@settings(max_examples=4)
 @given(st.integers(1, 9), st.integers(1, 2), st.sampled_from(POSITIONS), st.integers(0, 9))
 def test_many_conditions_are_each_as_alone(
     batch_size: int, samples: int, positions: Any, seed: int
