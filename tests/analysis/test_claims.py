@@ -24,8 +24,15 @@ def test_a_question_asked_twice_is_adjusted_and_each_row_says_so() -> None:
     assert "p 0.06, smallest reachable 0.01" in table["says"].iloc[0]
     assert "3 concepts" in table["says"].iloc[2]
     assert claims.summary(table, ["measure"]) == [
-        "Counterparts exist, against chance: not shown for a, b.",
-        "The first layer is less alike, against no difference, over concepts: cannot decide for a.",
+        "Counterparts exist, against chance: shown nowhere.",
+        "The first layer is less alike, against no difference, over concepts: cannot be decided anywhere.",
+    ]
+
+
+def test_a_summary_names_where_decisions_differ() -> None:
+    table = claims.claims_table([row(0.01), row(0.9)], [{"at": name} for name in "ab"])
+    assert claims.summary(table, ["at"]) == [
+        "Counterparts exist, against chance: shown for a; not shown for b."
     ]
 
 

@@ -33,8 +33,15 @@ FIRST = "the first layer is less alike"
 
 AGAINST = {
     "chance": "chance",
-    "firing rate": "other latents that fire as often (a weaker null)",
-    "words": "the top latents at other words",
+    "firing rate": "latents that fire as often (weaker)",
+    "words": "other words' top latents",
+}
+
+
+EVERYWHERE = {
+    "shown": "shown everywhere",
+    "not shown": "shown nowhere",
+    "cannot decide": "cannot be decided anywhere",
 }
 
 
@@ -184,7 +191,9 @@ def summary(table: pd.DataFrame, about: Sequence[str]) -> list[str]:
         told = []
         for found in ("shown", "not shown", "cannot decide"):
             these = rows[rows["decision"] == found][list(about)]
-            if len(these):
+            if len(these) == len(rows):
+                told.append(EVERYWHERE[found])
+            elif len(these):
                 names = ", ".join(" by ".join(one) for one in these.itertuples(index=False))
                 told.append(f"{found} for {names}")
         sentences.append(f"{str(claim).capitalize()}, against {against}: {'; '.join(told)}.")

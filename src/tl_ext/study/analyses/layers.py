@@ -127,42 +127,22 @@ def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
     table, profile = tables["layer_claims"], tables["layer_distance"]
     if table.empty:
         return {}
-    shown = table[
-        [
-            "claim",
-            "family",
-            "measure",
-            "against",
-            "value",
-            "low",
-            "high",
-            "null",
-            "p_adjusted",
-            "smallest",
-            "decision",
-        ]
-    ]
     figures = {
         "layer_claims": Figure(
-            TableMark(
-                title="Three claims about layers",
-                data=shown,
-                first=len(shown),
-                formats={
-                    **dict.fromkeys(("value", "low", "high", "null"), ".3f"),
-                    **dict.fromkeys(("p_adjusted", "smallest"), ".2g"),
-                },
+            _claims(table),
+            caption=(
+                "`value`: the share of latents above the null's 99th percentile, the change of similarity "
+                "for each layer further apart, or the first layer's difference from pairs as far apart. "
+                "`p` is adjusted for the measures and kinds of hook points that one question was asked "
+                "of; `least p` is the smallest there could be, before that. Intervals, 95 %, are over "
+                "concepts, over words, or over redrawn texts, as the CSV file says."
             ),
-            caption=" ".join(claims.summary(table, ["family", "measure"])),
-            may=(
-                "What each test decides. A p is adjusted for the measures and kinds of hook points that "
-                "one question was asked of; where the smallest p there could be exceeds 0.05, nothing "
-                "can be decided."
-            ),
+            may=claims.summary(table, ["family", "measure"]),
             may_not=(
+                "That what is not shown is not there, least of all where the least p lies above 0.05.",
                 "That latents of one concept are independent of one another: they were selected "
-                "together. Only the words' null repeats the selection; the one over words asks about "
-                "words in general, not about these concepts."
+                "together. Only the words' null repeats the selection.",
+                "That what holds over other words holds for these concepts.",
             ),
         )
     }
@@ -191,6 +171,31 @@ def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
             ),
         )
     return figures
+
+
+def _claims(table: pd.DataFrame) -> TableMark:
+    """The claims in few columns, what was asked of each question together."""
+    together = table.groupby(["claim", "against"], sort=False).ngroup()
+    rows = table.iloc[together.argsort(kind="stable")]
+    columns = {
+        "claim": "claim",
+        "against": "against",
+        "family": "at",
+        "measure": "by",
+        "decision": "decision",
+        "value": "value",
+        "low": "low",
+        "high": "high",
+        "p_adjusted": "p",
+        "smallest": "least p",
+    }
+    return TableMark(
+        title="Three claims about layers",
+        data=rows[list(columns)].rename(columns=columns),
+        first=len(rows),
+        formats=dict.fromkeys(("value", "low", "high"), ".3f")
+        | dict.fromkeys(("p", "least p"), ".2g"),
+    )
 
 
 def _distance(part: pd.DataFrame, title: str) -> Lines:
