@@ -7,6 +7,10 @@ import math
 import pytest
 from tests.planted.sweep import BEST, CONCEPT, GAIN, OPPOSITE, PLAIN, STRENGTHS, planted_sweep
 
+from tl_ext.analysis.dose import split_prompts
+from tl_ext.analysis.steering import Judged, verdicts
+from tl_ext.steering.scoring import harmonic_mean
+
 ABOUT = 0.1  # the norms take the mean out, a part of a 32nd
 
 
@@ -45,3 +49,16 @@ def test_a_direction_whose_reverse_acts_alike_is_seen_for_what_it_is() -> None:
     there, back = changes(1, "tried"), changes(1, "reversed")
     assert min(there) > 1 and there == pytest.approx(back, rel=ABOUT)
     assert there == sorted(there)
+
+
+def test_the_verdict_tells_the_direction_from_the_push() -> None:
+    """From the model's own texts and words to the sentence: nothing in between is made up."""
+    for axis, verdict in ((0, "raises"), (1, "not a direction")):
+        rows = planted_sweep(axis, prompts=8, random=39).rows
+        # What random vectors have as well, without texts of their own.
+        rows = rows.assign(cheap=harmonic_mean(rows[["concept_unit", "side_effect_unit"]]))
+        split = split_prompts(range(8), seed=0)
+        (found,) = verdicts(rows, split, [Judged("planted")], by="cheap").to_dict("records")
+        assert found["verdict"] == verdict, found["sentence"]
+        if axis == 0:
+            assert found["strength"] == BEST
