@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 from scipy.stats import binom, binomtest
-from tests.planted import inference, languages, layers, matching, nulls, steering
+from tests.planted import effects, inference, languages, layers, matching, nulls, steering
 
 DRAWS = 200
 
@@ -108,6 +108,9 @@ CLAIMS: tuple[Claim, ...] = (
         steering.random_at_the_chosen_strength,
         naive=True,
     ),
+    Claim("ablation, rank among relabelled sets", effects.relabelled),
+    Claim("ablation, sign flip over texts", effects.sign_over_texts, naive=True),
+    Claim("ablation, rank among matched sets", effects.rank_among_matched, naive=True),
 )
 
 

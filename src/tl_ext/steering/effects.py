@@ -1,13 +1,4 @@
-"""What sets of latents do at a word: take them out, and see what the model says next.
-
-A set is held against random sets of as many latents, active at the same word and as strong, of two
-kinds. *Matched* sets are drawn text by text from latents that are not the set's: the effect is the
-difference from their mean, and its interval is over texts. *Relabelled* sets are drawn once for all
-texts, the set's own latents among those drawn from: which of these latents is called the set is the
-label that is permuted, and the p is the rank of the set's mean effect among theirs. Matched sets could
-not give a p: leaving out the set's latents makes them alike, and drawn anew in each text they average
-out what one fixed set of latents keeps.
-"""
+"""What sets of latents do at a word: take them out, and see what the model says next."""
 
 from __future__ import annotations
 
@@ -22,12 +13,12 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from tl_ext.analysis import effects as analysis
-from tl_ext.analysis.random_sets import matched_sets
 from tl_ext.concepts.concept import Concept, Example
 from tl_ext.dictionaries.dictionary import Dictionary
 from tl_ext.errors import HookPointError, InputError
 from tl_ext.models.hook_points import NOT_EDITABLE, kind_of
 from tl_ext.models.tokens import listed
+from tl_ext.steering.ablation_sets import planned
 from tl_ext.steering.contributions import WordContributions, word_contributions
 from tl_ext.steering.outputs import MEASURES, WordLists, changes
 from tl_ext.steering.words import check_apart
@@ -137,7 +128,15 @@ def ablation_effects(
     _check(dictionary, chosen, gone, words, against, (random_sets, relabelled_sets, batch_size))
     read = word_contributions(model, dictionary, several, batch_size=batch_size)
     lists = [WordLists.after(model.tokenizer, one.text, words, against) for one in several]
-    plans = _plans(read, chosen, gone, random_sets, relabelled_sets, seed)
+    plans = planned(
+        read,
+        chosen,
+        gone,
+        random_sets=random_sets,
+        relabelled_sets=relabelled_sets,
+        least=analysis.LEAST_TEXTS,
+        seed=seed,
+    )
     parts = []
     for place, one in enumerate(tqdm(read, desc=progress, unit="text", disable=progress is None)):
         taken = _Taken(one, gone)
@@ -202,92 +201,6 @@ def _check(
 
 def _told(words: Sequence[str]) -> str:
     return ", ".join(word.strip() for word in words)
-
-
-_Plan = list[tuple[str, str, NDArray[np.bool_]]]
-
-
-def _plans(
-    read: Sequence[WordContributions],
-    sets: Mapping[str, tuple[int, ...]],
-    gone: tuple[int, ...],
-    random_sets: int,
-    relabelled_sets: int,
-    seed: int,
-) -> list[_Plan]:
-    """For each text what is to be taken out: set, role, and masks `[draw active]`."""
-    plans: list[_Plan] = [[] for _ in read]
-    universe = _Universe(read)
-    for number, (name, latents) in enumerate(sets.items()):
-        # The members of a larger set that includes this one are no strangers to it.
-        family = {one for other in sets.values() if set(latents) <= set(other) for one in other}
-        matched = 0
-        for place, one in enumerate(read):
-            mine = one.held(latents)
-            plans[place].append((name, "set", mine[None]))
-            if mine.any():
-                share = one.last_square / np.diag(one.products)
-                drawn = matched_sets(
-                    one.products,
-                    mine,
-                    ~one.held([*family, *gone]),
-                    random_sets,
-                    seed=(seed, number, place),
-                    features=np.sqrt(share)[:, None],
-                )
-                plans[place].append((name, "matched", drawn[drawn.any(1)]))
-                matched += bool(drawn.any())
-        if matched < analysis.LEAST_TEXTS:
-            continue  # nothing will be decided, and relabelled sets are most of the work
-        relabelled = universe.relabelled(
-            latents,
-            barred={*gone, *(family - set(latents))},
-            draws=relabelled_sets,
-            seed=(seed, number),
-        )
-        for place, one in enumerate(read):
-            plans[place].append((name, "relabelled", universe.in_text(one, relabelled)))
-    return plans
-
-
-class _Universe:
-    """Every latent that is active at the word of any text, averaged over texts."""
-
-    def __init__(self, read: Sequence[WordContributions]) -> None:
-        self.latents = np.unique(np.concatenate([one.latents for one in read]))
-        size = len(self.latents)
-        self.products = np.zeros((size, size))
-        self.active, last = np.zeros(size), np.zeros(size)
-        for one in read:
-            at = np.searchsorted(self.latents, one.latents)
-            self.products[np.ix_(at, at)] += one.products / len(read)
-            self.active[at] += 1 / len(read)
-            last[at] += one.last_square / len(read)
-        share = np.sqrt(last / np.diag(self.products))
-        self.features = np.stack([np.log(self.active), share], axis=1)
-
-    def relabelled(
-        self, latents: Sequence[int], *, barred: set[int], draws: int, seed: tuple[int, ...]
-    ) -> NDArray[np.bool_]:
-        """Sets `[draw latent]` as strong over all texts and as often active as a set."""
-        mine = np.isin(self.latents, list(latents))
-        found = matched_sets(
-            self.products,
-            mine,
-            ~np.isin(self.latents, list(barred)),
-            draws,
-            seed=seed,
-            features=self.features,
-            counts=self.active,
-        )
-        # A draw for which nothing else fits is the set itself, and counts against it.
-        found[~found.any(1)] = mine
-        return found
-
-    def in_text(self, one: WordContributions, sets: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which of a text's active latents each set holds."""
-        found: NDArray[np.bool_] = sets[:, np.searchsorted(self.latents, one.latents)]
-        return found
 
 
 class _Taken:
