@@ -139,7 +139,7 @@ def test_members_are_a_family_of_their_own() -> None:
     assert family == {"weak": "set", "one": "member", "two": "member", "apart": "set"}
     said = verdicts(judge(table))
     assert sum("members taken out alone" in sentence for sentence in said) == 4
-    assert len(said) == 4 + 12 + 4
+    assert len(said) == 4 + 8 + 4
 
 
 def test_the_sentence_holds_the_numbers() -> None:

@@ -36,6 +36,7 @@ def run(*arguments: object, status: int = 0) -> str:
         ("similarity-null",),
         ("match",),
         ("steer",),
+        ("ablate",),
         ("sweep",),
         ("tokens",),
         ("plugins",),
@@ -210,6 +211,19 @@ def test_every_kind_of_edit(
     table = pd.read_csv(csv, keep_default_na=False)
     assert set(table.iloc[:, 0]) == told
     assert len(table) == 2 * len(told)
+
+
+def test_ablations_of_sets(checkpoint: Path, dictionaries: Path, tmp_path: Path) -> None:
+    csv, point = tmp_path / "effects.csv", "blocks.1.hook_resid_pre"
+    told = run(
+        *("ablate", f"{point}:3,4,9", f"{point}:4", "--without", "5", "--against", "sad"),
+        *("--model", checkpoint, "-d", dictionaries, "--quiet", "--csv", csv),
+        *("--random-sets", 2, "--relabelled-sets", 3),
+    )
+    assert "members taken out alone" in told and "cannot decide" in told
+    assert set(pd.read_csv(csv)["set"]) == {"3,4,9", "4"}
+    other = run("ablate", f"{point}:3", "blocks.0.hook_resid_pre:4", status=2)
+    assert "one dictionary is expected" in other
 
 
 def test_a_difference_of_means_needs_no_dictionaries(checkpoint: Path) -> None:

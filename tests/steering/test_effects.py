@@ -210,7 +210,7 @@ def test_it_describes_itself() -> None:
     assert repr(found) == "<AblationEffects in toy on 4 texts: some (4), one (1), other (2)>"
     assert set(found.summary["decision"]) == {"cannot decide"}
     assert "<table" in found._repr_html_()
-    assert len(found.verdicts()) == 12 + 12 + 4
+    assert len(found.verdicts()) == 8 + 8 + 4
 
 
 def test_bad_input_says_what_to_do() -> None:

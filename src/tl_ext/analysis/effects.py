@@ -81,6 +81,41 @@ def summarise(rows: pd.DataFrame, sets: Mapping[str, Sequence[int]]) -> pd.DataF
     return pd.DataFrame(found)
 
 
+def by_text(rows: pd.DataFrame) -> pd.DataFrame:
+    """Each set in each text, beside the mean of its matched sets there.
+
+    Args:
+        rows: As for `summarise`.
+
+    Returns:
+        A row per set and text: `set`, `text`, `latents` (active), `norm`, `matched` (how many sets),
+        and each of `kl_at`, `kl_after`, `odds_at`, `odds_after` with its `random_` mean.
+    """
+    keys = ["set", "text"]
+    names = [f"{measure}_{moment}" for measure in MEASURES for moment in MOMENTS]
+    own = rows.loc[rows["role"] == "set", [*keys, "latents", "norm", *names]]
+    grouped = rows[rows["role"] == "matched"].groupby(keys)
+    random = grouped[names].mean().add_prefix("random_").assign(matched=grouped.size())
+    joined = own.merge(random.reset_index(), on=keys, how="left")
+    return joined.assign(matched=joined["matched"].fillna(0).astype(int))
+
+
+def by_draw(rows: pd.DataFrame) -> pd.DataFrame:
+    """The mean effect over texts of each relabelled set, and of the set itself.
+
+    Args:
+        rows: As for `summarise`.
+
+    Returns:
+        A row per set, `role` ("set" or "relabelled") and `draw`, with the means of `kl_at`, `kl_after`,
+        `odds_at` and `odds_after` over all texts.
+    """
+    names = [f"{measure}_{moment}" for measure in MEASURES for moment in MOMENTS]
+    chosen = rows[rows["role"] != "matched"]
+    means: pd.DataFrame = chosen.groupby(["set", "role", "draw"], sort=False)[names].mean()
+    return means.reset_index()
+
+
 def judge(table: pd.DataFrame, *, level: float = LEVEL) -> pd.DataFrame:
     """Adjust the p of a summary for the number of sets, and decide.
 
@@ -146,12 +181,13 @@ def verdict(row: pd.Series) -> str:
 
 
 def verdicts(table: pd.DataFrame) -> list[str]:
-    """A sentence for each set, quantity and moment, and one for all members of each measure.
+    """Sentences on what each set does as one and beyond its latents one at a time, at and after the
+    word, and one for all members of each measure.
 
     Args:
         table: What `judge` returned.
     """
-    sets = table[table["family"] == "set"]
+    sets = table[(table["family"] == "set") & (table["quantity"] != SINGLY)]
     said = [verdict(row) for _, row in sets.iterrows()]
     for (measure, moment), rows in table[table["family"] == "member"].groupby(
         ["measure", "moment"], sort=False

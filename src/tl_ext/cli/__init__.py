@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from tl_ext.cli import (
+    ablate,
     counterparts,
     crosslingual,
     examples,
@@ -87,6 +88,7 @@ app.command("counterparts")(counterparts.counterparts)
 app.command("match")(match.match)
 app.command("steer")(steer.steer)
 app.command("sweep")(sweep.sweep)
+app.command("ablate")(ablate.ablate)
 app.command("tokens")(tokens.tokens)
 app.add_typer(testbed.app, name="testbed")
 app.add_typer(plugins.app, name="plugins")

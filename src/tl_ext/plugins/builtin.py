@@ -123,6 +123,12 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
         "in the others, beside its reverse, random directions, a difference of means and the opposite "
         "concept.",
         "readings",
+        "ablation_effects",
+        "What weakly shared features do",
+        "Do latents that fire weakly in both languages do anything, alone, together, or together with "
+        "the strong ones?",
+        "readings",
+        "crosslingual",
     ),
 )
 
