@@ -83,8 +83,10 @@ def _matched(given: World) -> tuple[np.ndarray, np.ndarray]:
     """The set's effect in each text, and that of 19 matched sets."""
     own, others = [], []
     for place, one in enumerate(given.texts):
+        if not one.held(given.set).any():
+            continue
         drawn = matched_in_text(one, given.set, set(given.set), 19, seed=(0, place))
-        if one.held(given.set).any() and len(drawn) == 19:
+        if len(drawn) == 19:
             own.append(given.effects(one, one.held(given.set)[None])[0])
             others.append(given.effects(one, drawn))
     return np.array(own), np.array(others)

@@ -52,10 +52,10 @@ def summarise(rows: pd.DataFrame, sets: Mapping[str, Sequence[int]]) -> pd.DataF
         second, 0 where they act independently. `measure` is "KL" or "log-odds". `family` is "member"
         for a set of one latent that lies within another, else "set". `latents` counts the set, `texts`
         all texts, `active` those in which it is active, `matched` those of them with a matched set
-        (and a place to measure). `effect`, `random` and `difference` are means over matched texts, with
-        `low` and `high`, the difference's 95 % interval over texts. `norm_ratio` is the mean norm of
-        matched sets over the set's. `p` ranks the mean over all texts among `relabelled` sets, higher
-        ones for KL, both sides for log-odds and for "joint" ("less" and "more" are both differences);
+        (and a place to measure). `change` is the mean over active texts; `effect`, `random` and
+        `difference` are means over matched texts, with `low` and `high`, the difference's 95 % interval
+        over texts. `norm_ratio` is the mean norm of matched sets over the set's. `p` ranks the mean over
+        all texts among `relabelled` sets, higher ones for KL, both sides for log-odds and for "joint";
         `as_much` of them are as extreme, `same` of them are the set itself, for few latents are like
         its own, and `smallest` is the p had only these been as extreme.
     """
@@ -153,12 +153,7 @@ def _decided(row: pd.Series, smallest: float, level: float) -> Decision:
 
 def verdict(row: pd.Series) -> str:
     """What one row of a judged summary allows to be said, with the numbers it rests on."""
-    change = {
-        "KL": f"moves the next token's distribution by {row['effect']:.3g} nats of KL",
-        "log-odds": f"changes the log-odds of the concept's words by {row['effect']:+.3g} nats",
-    }[str(row["measure"])]
     where = {"at": "at the word", "after": "after the word"}[str(row["moment"])]
-    one = row["latents"] == 1
     what = {
         TOGETHER: f"Taking out {row['set']} ({_count(row['latents'])})",
         SINGLY: f"Taking out the latents of {row['set']} one at a time and adding up",
@@ -166,18 +161,24 @@ def verdict(row: pd.Series) -> str:
     }[str(row["quantity"])]
     if not row["active"]:
         return f"{what}: it is active in none of {row['texts']} texts, so nothing is measured."
-    if not row["matched"]:
+    if row["matched"] < LEAST_TEXTS:
         return (
-            f"{what} {where}: in none of the {row['active']} texts in which it is active are there "
-            f"{'another latent' if one else 'other latents'} as strong, so there is nothing to hold it "
-            "against: cannot decide."
+            f"{what} {_change(row, row['change'])} {where} (mean of {row['active']} texts in which it is "
+            f"active); in {row['matched']} of them there are random sets as strong, fewer than "
+            f"{LEAST_TEXTS}, so there is too little to hold it against: cannot decide."
         )
     return (
-        f"{what} {change} {where}, matched random sets by {row['random']:.3g}: a difference of "
-        f"{row['difference']:+.3g} (95 % {row['low']:+.3g} to {row['high']:+.3g}, {row['matched']} "
-        f"texts); {row['as_much']} of {row['relabelled']} relabelled sets are as extreme (p "
-        f"{row['p']:.2g}, {row['adjusted']:.2g} adjusted): {_said(row)}."
+        f"{what} {_change(row, row['effect'])} {where}, matched random sets by {row['random']:.3g}: a "
+        f"difference of {row['difference']:+.3g} (95 % {row['low']:+.3g} to {row['high']:+.3g}, "
+        f"{row['matched']} texts); {row['as_much']} of {row['relabelled']} relabelled sets are as extreme "
+        f"(p {row['p']:.2g}, {row['adjusted']:.2g} adjusted): {_said(row)}."
     )
+
+
+def _change(row: pd.Series, value: float) -> str:
+    if row["measure"] == "KL":
+        return f"moves the next token's distribution by {value:.3g} nats of KL"
+    return f"changes the log-odds of the concept's words by {value:+.3g} nats"
 
 
 def verdicts(table: pd.DataFrame) -> list[str]:
@@ -214,8 +215,6 @@ def _said(row: pd.Series) -> str:
         return f"{more} than latents of that size do"
     if row["decision"] == "not shown":
         return "not shown to do anything beyond any latents of that size"
-    if row["matched"] < LEAST_TEXTS:
-        return f"cannot decide, for fewer than {LEAST_TEXTS} texts have random sets as strong"
     return "cannot decide, for too few other sets are like it"
 
 
@@ -244,6 +243,7 @@ def _compared(rows: pd.DataFrame, alternative: Alternative) -> dict[str, Any]:
         "texts": len(own),
         "active": len(active),
         "matched": len(held),
+        "change": _mean(own.loc[active, "value"].dropna()),
         "effect": _mean(own.loc[held, "value"]),
         "random": _mean(random),
         "difference": difference,

@@ -12,7 +12,7 @@ from tl_ext.study.plan import Plan
 SENTENCES_SHOWN = 12
 MEASURES = {
     ("KL", "at"): ("kl_at", "KL at the word"),
-    ("KL", "after"): ("kl_after", "KL after the word"),
+    ("KL", "after"): ("kl_after", "KL after it"),
     ("log-odds", "at"): ("odds_at", "log-odds at the word"),
     ("log-odds", "after"): ("odds_after", "log-odds at the end"),
 }
@@ -43,7 +43,9 @@ def figures(
         return found
     sets = table[table["family"] == "set"]
     where = plan.by_id[str(table["dictionary"].iloc[0])].hook_point
-    found["ablation-differences"] = _differences(sets, where)
+    enough = sets[sets["matched"] >= LEAST_TEXTS]
+    if len(enough):
+        found["ablation-differences"] = _differences(enough, where)
     members = table[(table["family"] == "member") & (table["matched"] > 1)]
     if len(members):
         found["ablation-members"] = _members(members, where)
@@ -70,8 +72,9 @@ def _verdicts(verdicts: pd.DataFrame) -> Figure:
 
 
 def _name(row: pd.Series) -> str:
-    gone = ", strong ones out" if row["strong"] == "taken out" else ""
-    return f"{row['set']} ({row['language']}{gone})"
+    gone = ", strong out" if row["strong"] == "taken out" else ""
+    kind = str(row["set"]).removesuffix(" shared").removesuffix(f" {row['language']}")
+    return f"{kind}, {row['language']}{gone}"
 
 
 def _differences(sets: pd.DataFrame, where: str) -> Figure:
@@ -89,21 +92,21 @@ def _differences(sets: pd.DataFrame, where: str) -> Figure:
                 title=told,
                 labels=labels,
                 series=series,
-                orientation="horizontal",
-                x=Axis(title="set less matched sets", unit="nats"),
+                y=Axis(title="set less matched sets", unit="nats"),
             )
         )
     return Figure(
         Panels(
-            title=f"Sets taken out, beyond matched random sets, {where}",
+            title=f"Sets less matched random sets, {where}",
             panels=panels,
-            columns=2,
+            columns=1,
             share_x="none",
         ),
         caption=(
             f"{HOW} Mean over texts with its 95 % interval. Together: the set's effect less that of "
             "matched sets. Beyond one at a time: what taking it out as one does more than its latents "
-            "one by one add up to, less the same of matched sets. No bar: nothing as strong to match."
+            "one by one add up to, less the same of matched sets. Strong out: the private latents are gone "
+            f"in both. A set with matched sets in fewer than {LEAST_TEXTS} texts is not drawn."
         ),
         may="Whether this set does more or less than other latents of its size in texts like these.",
         may_not=MAY_NOT,
@@ -158,7 +161,7 @@ def _random(sets: pd.DataFrame, random: pd.DataFrame, where: str) -> Figure:
             if others[column].notna().any() and own[column].notna().all():
                 panels.append(
                     Histogram(
-                        title=f"{_name(named)}: {told}",
+                        title=f"{_name(named)}: {told.removesuffix(' at the word')}",
                         values=others[column],
                         markers=(Marker(value=float(own[column].iloc[0]), label="the set"),),
                         x=Axis(title="mean change", unit="nats"),
@@ -173,7 +176,7 @@ def _random(sets: pd.DataFrame, random: pd.DataFrame, where: str) -> Figure:
             share_x="none",
         ),
         caption=(
-            "Mean effect over all texts of sets drawn from every latent active at these words, the set's "
+            "At the word; mean over all texts. Sets drawn from every latent active at these words, the set's "
             "own included: as many, as often active and, over all texts, within 10 % as strong."
         ),
         may="Where the set stands among sets that any other choice of latents would have given.",

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 NAME = "ablation_effects"
 WEAK = "weak shared"
 RANDOM_SETS = 12  # enough for their mean in a text; the p comes from the relabelled ones
-RELABELLED_SETS = 79  # two-sided, two sets tested together: 2 * 2 / 80 = 0.05
+# Each set tested with others needs twice as many for a two-sided p of 0.05: 2 / 40, 2 * 2 / 80.
+RELABELLED_SETS = 39
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,12 @@ class _Question:
     concept: Concept
     sets: dict[str, list[int]]
     without: tuple[int, ...]
+
+    @property
+    def relabelled_sets(self) -> int:
+        """Enough for each set to be shown, were it alone in being so; members share a family."""
+        tested = sum(len(latents) > 1 for latents in self.sets.values())
+        return (RELABELLED_SETS + 1) * max(1, tested) - 1
 
     @property
     def labels(self) -> dict[str, str]:
@@ -76,7 +83,7 @@ def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict
                 against=against,
                 without=question.without,
                 random_sets=RANDOM_SETS,
-                relabelled_sets=RELABELLED_SETS,
+                relabelled_sets=question.relabelled_sets,
                 seed=session.plan.seed,
                 batch_size=4 * session.batch_size,  # rows are one text each, of a few tokens
                 progress=session.bar(f"ablations, {question.concept.language}"),
