@@ -1,15 +1,13 @@
 """The small checkpoint and dictionaries of `tests.small_study`, and few random sets."""
 
-from tests.small_study import background, checkpoint, dictionaries, small_steering
-
-__all__ = ["background", "checkpoint", "dictionaries", "small_steering"]
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from tests.small_study import background, checkpoint, dictionaries, small_steering
 
-__all__ = ["background", "checkpoint", "dictionaries"]
+__all__ = ["background", "checkpoint", "dictionaries", "small_steering"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -60,7 +60,7 @@ def ablate(
     """
     from tl_ext.cli import chosen
     from tl_ext.steering.effects import ablation_effects
-    from tl_ext.study.word_lists import continuations
+    from tl_ext.steering.words import as_continuations
 
     chosen.refuse_sources(sets, dictionaries)
     named = [chosen.latents_named(one) for one in sets]
@@ -78,8 +78,8 @@ def ablate(
         loaded[named[0][0]],
         said,
         {",".join(map(str, latents)): latents for _, latents in named},
-        words=continuations(said.words, language),
-        against=continuations(other.words, language) if other else (),
+        words=as_continuations(said.words, language),
+        against=as_continuations(other.words, language) if other else (),
         without=out,
         random_sets=random_sets,
         relabelled_sets=relabelled_sets,

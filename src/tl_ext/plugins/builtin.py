@@ -117,18 +117,20 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
         "similarity_null",
     ),
     _analysis(
-        "steering",
-        "Steering one language with features of another",
-        "A direction is added at every token but the first positions, in the language it was found in and "
-        "in the others, beside its reverse, random directions, a difference of means and the opposite "
-        "concept.",
-        "readings",
         "ablation_effects",
         "What weakly shared features do",
         "Do latents that fire weakly in both languages do anything, alone, together, or together with "
         "the strong ones?",
         "readings",
         "crosslingual",
+    ),
+    _analysis(
+        "steering",
+        "Steering one language with features of another",
+        "A direction is added at every token but the first positions, in the language it was found in and "
+        "in the others, beside its reverse, random directions, a difference of means and the opposite "
+        "concept.",
+        "readings",
     ),
 )
 

@@ -66,14 +66,14 @@ def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict
         the rows of the i-th; `notes`, a JSON list of what could not be asked.
     """
     from tl_ext.steering.effects import ablation_effects
-    from tl_ext.study.word_lists import opposed
+    from tl_ext.study.steering_vectors import words_between
 
     notes: list[str] = []
     asked: list[dict[str, Any]] = []
     tensors: dict[str, Tensor] = {}
     for question in _questions(session, needs, notes):
         try:
-            words, against = opposed(session, question.concept)
+            words, against = words_between(session, question.concept.language)
             found = ablation_effects(
                 session.model,
                 session.dictionaries[question.dictionary],
