@@ -34,6 +34,8 @@ GATHERED = {"cpu": 2**20, "cuda": 2**25}
 """Numbers held at a time in float64 to take cosines anew; on a CPU they stay in its cache."""
 KEYS = 2**23
 """Candidates held at a time."""
+ROWS = 2**24
+"""Numbers of the rows whose neighbours are settled together, in float64."""
 NOTHING = torch.iinfo(torch.int64).min
 
 
@@ -139,12 +141,12 @@ class Directions:
         """How many groups `unit` has."""
         return len(self.unit) // GROUP
 
-    def rows(self, places: Int[Tensor, "p n"]) -> Float[Tensor, "p n d"]:
+    def rows(self, places: Int[Tensor, "*n"]) -> Float[Tensor, "*n d"]:
         """Rows as they were given but in float64, by their place among those kept."""
         chosen = self._rows.index_select(0, places.flatten())
         return chosen.double().view(*places.shape, -1)
 
-    def scale(self, places: Int[Tensor, "p n"]) -> Float[Tensor, "p n"]:
+    def scale(self, places: Int[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         """What brings those rows to unit length."""
         return self._scale[places]
 
@@ -278,29 +280,38 @@ def _settle(
     while start < len(order):
         # Rows with about as many possible groups together, so that little is padded.
         most = int(counts[order[start]])
-        rows = order[start : start + max(1, KEYS // (most * k))]
+        together = min(KEYS // (most * k), ROWS // max(mine.unit.shape[1], 1))
+        rows = order[start : start + max(1, together)]
         start += len(rows)
         row, group = possible[rows].nonzero(as_tuple=True)
-        keys = _keys(mine, others, rows[row] + at, group, k, offset)
+        keys = _keys(mine, others, rows + at, row, group, k, offset)
         place = torch.arange(len(row), device=row.device)
         place -= (counts[rows].cumsum(0) - counts[rows])[row]
         dense = keys.new_full((len(rows), most, k), NOTHING)
         dense[row, place] = keys
-        together = torch.cat([dense.flatten(1), found[rows + at]], dim=1)
-        found[rows + at] = together.topk(k, dim=1).values
+        known = torch.cat([dense.flatten(1), found[rows + at]], dim=1)
+        found[rows + at] = known.topk(k, dim=1).values
 
 
 def _keys(
     mine: Directions,
     others: Directions,
+    places: Int[Tensor, " row"],
     rows: Int[Tensor, " pair"],
     groups: Int[Tensor, " pair"],
     k: int,
     offset: int,
 ) -> Int[Tensor, "pair k"]:
-    """Of each pair of a row and a group the k nearest, as numbers that sort by cosine, then index."""
+    """Of each pair of a row and a group the k nearest, as numbers that sort by cosine, then index.
+
+    `rows` count among `places`, which count among the rows of `mine`.
+    """
     width = mine.unit.shape[1]
     found = torch.full((len(rows), k), NOTHING, device=rows.device)
+    own, scale = (
+        mine.rows(places),
+        mine.scale(places),
+    )  # once: a row is in a pair for each neighbour
     order = groups.argsort(stable=True)
     counts = torch.bincount(groups)
     starts = counts.cumsum(0) - counts
@@ -315,11 +326,12 @@ def _keys(
         step = torch.arange(most, device=rows.device)
         asked = step < sizes[part, None]  # [group row]
         pairs = order[(starts[names[part], None] + step).clamp_(max=len(order) - 1)]
-        own = rows[pairs]
+        mates = rows[pairs]
         named = names[part, None] * GROUP + torch.arange(GROUP, device=rows.device) + offset
         members = named.clamp(max=len(others) - 1)
-        cosine = torch.bmm(mine.rows(own), others.rows(members).mT)
-        cosine *= mine.scale(own)[:, :, None]
+        chosen = own.index_select(0, mates.flatten()).view(*mates.shape, width)
+        cosine = torch.bmm(chosen, others.rows(members).mT)
+        cosine *= scale[mates][:, :, None]
         cosine *= others.scale(members)[:, None, :]
         steps = cosine.clamp_(-1, 1).div_(STEP).round_().long()
         keys = (steps << 32) | (2**32 - 1 - members[:, None, :])
