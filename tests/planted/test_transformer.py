@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import cache
+
 import pytest
 import torch
 from tests.planted import grammar, transformer
 from torch import Tensor
 
+from tl_ext.analysis.crosslingual import Said, firing_chance
 from tl_ext.analysis.intervals import mean_interval
+from tl_ext.analysis.overlap import Pairing, pairing, word_counts
+from tl_ext.dictionaries.reading import background_statistics, word_latents
 from tl_ext.steering.vectors import SteeringVector, diff_of_means
 from tl_ext.steering.words import log_odds
 
@@ -86,3 +92,40 @@ def test_a_hue_does_not_steer_the_other_language(made: str, tried: str) -> None:
         return float((odds_after(plain, meaning, other, tried, edit) - before).mean())
 
     assert abs(change(HUE, OTHER_HUE)) < 0.2 * change(MOOD, OTHER_MOOD)
+
+
+@cache
+def belonging(meaning: str, language: str) -> Tensor:
+    """1 where a latent belongs to a meaning, or to a plain word, in a language; one row."""
+    model, dictionary = transformer.trained(), transformer.dictionary()
+    concept = next(
+        (one for one in grammar.matched(language) if one.name == meaning), None
+    ) or grammar.concept(meaning, language)
+    controls = grammar.concept(next(iter(grammar.MOODS)), language).controls
+    at_word, at_controls = (
+        word_latents(model, dictionary, group, over_tokens="mean")[dictionary.id]
+        for group in (concept.examples, controls)
+    )
+    [known] = background_statistics(model, dictionary, grammar.documents(300, seed=3)).values()
+    chance = firing_chance(known.firing_rate, known.tokens, torch.ones(len(at_word)))
+    return Said(at_word, at_controls, chance).belongs().double()
+
+
+def shared_beyond_other_words(meanings: Iterable[str], language: str, other: str) -> Pairing:
+    """Whether meanings share more latents with their own words of the other language than with its
+    other words."""
+    own = list(meanings)
+    words = [*grammar.MOODS, *grammar.HUES, *grammar.plain(other)]
+    both, either = word_counts(
+        torch.cat([belonging(one, language) for one in own]),
+        torch.cat([belonging(one, other) for one in words]),
+    )
+    return pairing(both, either, [words.index(one) for one in own])
+
+
+@pytest.mark.parametrize(("language", "other"), [("a", "b"), ("b", "a")])
+def test_latents_of_a_mood_are_shared_and_of_a_hue_are_not(language: str, other: str) -> None:
+    moods = shared_beyond_other_words(grammar.MOODS, language, other)
+    hues = shared_beyond_other_words(grammar.HUES, language, other)
+    assert moods.decision == "shown" and moods.share > 0.2
+    assert hues.decision == "not shown" and hues.share < 0.1
