@@ -47,7 +47,7 @@ NAME = "steering"
 STRENGTHS = (1.0, 2.0, 4.0, 8.0)
 DIRECTIONS = 20  # random ones for each test: one alone can then be shown after adjusting for all
 SAMPLES = 2
-NEW_TOKENS = 16
+NEW_TOKENS = 12
 CHOSEN_BY = "teacher_forced"
 TEACHER_FORCED = ["concept_unit", "side_effect_unit"]  # what random vectors have too
 
