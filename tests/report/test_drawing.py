@@ -144,7 +144,7 @@ def test_labels_of_named_latents_do_not_cover_each_other() -> None:
 def test_series_differ_in_lightness_and_in_form() -> None:
     first, second = (palette.luminance(color) for color in palette.SERIES[:2])
     assert abs(first - second) > 0.2
-    assert len(set(zip(palette.MATPLOTLIB_SYMBOLS, palette.OPEN_SYMBOLS, strict=True))) == 7
+    assert len(set(zip(palette.MATPLOTLIB_SYMBOLS, palette.OPEN_SYMBOLS, strict=True))) == 10
     assert len(set(palette.PLOTLY_SYMBOLS)) == 7
     lightness = [palette.luminance(color) for color in palette.SEQUENTIAL]
     assert lightness == sorted(lightness, reverse=True)
@@ -209,3 +209,26 @@ def test_a_notebook_gets_plotly_once() -> None:
     assert "<script>" in notebook()._repr_html_()
     shown = Heatmap(values=[[1.0]])._repr_html_()
     assert len(shown) < 200_000 and "window.Plotly" in shown and "data:image/png" in shown
+
+
+def test_log_axes_are_marked_at_powers() -> None:
+    assert labels.log_ticks(0.87, 9.2) == [1, 2, 4, 8]
+    assert labels.log_ticks(1e-4, 2e3) == [10.0**power for power in range(-4, 4)]
+    assert len(labels.log_ticks(1e-30, 1e30)) <= 8
+
+
+def test_ten_series_look_different() -> None:
+    looks = list(zip(palette.SERIES, palette.PLOTLY_SYMBOLS, palette.PLOTLY_DASHES, strict=True))
+    assert len(set(palette.SERIES)) == len(looks) == 10
+    lengths = {
+        len(each)
+        for each in (
+            palette.SERIES_TEXT,
+            palette.MATPLOTLIB_SYMBOLS,
+            palette.OPEN_SYMBOLS,
+            palette.MATPLOTLIB_DASHES,
+            palette.PLOTLY_PATTERNS,
+            palette.MATPLOTLIB_HATCHES,
+        )
+    }
+    assert lengths == {10}

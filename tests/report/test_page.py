@@ -14,7 +14,7 @@ import pytest
 from tests.report.demo import HOSTILE, page
 
 from tl_ext.errors import InputError, OutputError
-from tl_ext.report import Heatmap, Page, Section, TokenText, render, write_page
+from tl_ext.report import Figure, Heatmap, Page, Section, TokenText, render, write_page
 
 
 class Reader(HTMLParser):
@@ -146,3 +146,12 @@ def test_a_folder_in_the_way_is_said(tmp_path: Path) -> None:
 def test_half_a_surrogate_pair_can_be_written(tmp_path: Path) -> None:
     section = Section(id="a", title=HOSTILE, blocks=[Heatmap(values=[[1]], title="\ud83d")])
     write_page(Page(title="\ud800", sections=(section,)), tmp_path / "index.html")
+
+
+def test_long_conclusions_stand_below_one_another() -> None:
+    def shown(said: str) -> str:
+        figure = Figure(Heatmap(title="a", values=[[1.0]]), may=said, may_not="That.")
+        return render(Page(title="P", sections=(Section(id="s", title="S", blocks=(figure,)),)))
+
+    assert '<div class="conclusions">' in shown("Short.")
+    assert '<div class="conclusions long">' in shown("Long. " * 100)

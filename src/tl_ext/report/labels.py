@@ -34,6 +34,17 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [round(i * step, 12) for i in range(first, last + 1)]
 
 
+def log_ticks(low: float, high: float, most: int = 8) -> list[float]:
+    """Powers of two between two positive values; powers of ten where those would be too many."""
+    for base in (2.0, 10.0):
+        first = math.ceil(math.log(low, base) - 1e-9)
+        last = math.floor(math.log(high, base) + 1e-9)
+        found = [base**power for power in range(first, last + 1)]
+        if len(found) <= most:
+            return found
+    return found[:: -(-len(found) // most)]
+
+
 @dataclass(frozen=True)
 class Named:
     """A latent that is named in a figure of stems.

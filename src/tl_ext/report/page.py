@@ -19,6 +19,8 @@ from tl_ext.report._files import write_whole
 from tl_ext.report.dashboard import Dashboard, Dashboards
 from tl_ext.report.marks import Mark, Samples, TableMark, TokenText
 
+LONG = 400  # characters of conclusions; about nine lines of half the page's width
+
 
 @dataclass(frozen=True)
 class Paragraph:
@@ -72,6 +74,11 @@ class Figure:
     def kind(self) -> str:
         """What the page calls it."""
         return "Table" if isinstance(self.mark, TableMark) else "Figure"
+
+    @property
+    def says_much(self) -> bool:
+        """Whether its conclusions are too long to stand side by side."""
+        return max(sum(map(len, self.may)), sum(map(len, self.may_not))) > LONG
 
     @property
     def needs_script(self) -> bool:

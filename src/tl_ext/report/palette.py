@@ -11,8 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-SERIES = ("#0072b2", "#e69f00", "#00664a", "#cc79a7", "#333333", "#56b4e9", "#d55e00")
-SERIES_TEXT = ("#005a8e", "#8f5b00", "#00513b", "#93456f", "#222222", "#1f6f9e", "#a34700")
+SERIES = (
+    *("#0072b2", "#e69f00", "#00664a", "#cc79a7", "#333333", "#56b4e9", "#d55e00"),
+    *(
+        "#7b4fa3",
+        "#8a8f98",
+        "#8c7a00",
+    ),  # ours: where there are more series than Okabe and Ito named
+)
+SERIES_TEXT = (
+    *("#005a8e", "#8f5b00", "#00513b", "#93456f", "#222222", "#1f6f9e", "#a34700"),
+    *("#663c8f", "#5b616b", "#6b5d00"),
+)
 PLOTLY_SYMBOLS = (
     "circle",
     "diamond-open",
@@ -21,13 +31,22 @@ PLOTLY_SYMBOLS = (
     "x",
     "circle-open",
     "triangle-down",
+    "square-open",
+    "cross",
+    "star",
 )
-MATPLOTLIB_SYMBOLS = ("o", "D", "s", "^", "x", "o", "v")
-OPEN_SYMBOLS = (False, True, False, True, False, True, False)
-PLOTLY_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid")
-MATPLOTLIB_DASHES = ("-", "--", ":", "-.", (0, (8, 3)), (0, (8, 3, 1, 3)), "-")
-PLOTLY_PATTERNS = ("", "/", "x", ".", "\\", "-", "+")
-MATPLOTLIB_HATCHES = ("", "///", "xxx", "...", "\\\\\\", "---", "+++")
+MATPLOTLIB_SYMBOLS = ("o", "D", "s", "^", "x", "o", "v", "s", "P", "*")
+OPEN_SYMBOLS = (False, True, False, True, False, True, False, True, False, False)
+PLOTLY_DASHES = (
+    *("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid"),
+    *("5px,2px", "2px,5px", "9px,2px,2px,2px,2px,2px"),
+)
+MATPLOTLIB_DASHES = (
+    *("-", "--", ":", "-.", (0, (8, 3)), (0, (8, 3, 1, 3)), "-"),
+    *((0, (5, 2)), (0, (2, 5)), (0, (9, 2, 2, 2, 2, 2))),
+)
+PLOTLY_PATTERNS = ("", "/", "x", ".", "\\", "-", "+", "|", "/", "x")
+MATPLOTLIB_HATCHES = ("", "///", "xxx", "...", "\\\\\\", "---", "+++", "|||", "//", "xx")
 
 SEQUENTIAL = (
     "#ffffd9",

@@ -202,6 +202,9 @@ def _axis(axis: Axis, span: labels.Range | None, *, compact: bool) -> Json:
     }
     if axis.scale == "log":
         out["type"] = "log"
+        if span is not None:
+            ticks = labels.log_ticks(*span)
+            out |= {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
         span = None if span is None else (math.log10(span[0]), math.log10(span[1]))
     if span is not None:
         out["range"] = [rounded(span[0]), rounded(span[1])]

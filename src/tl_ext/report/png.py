@@ -220,6 +220,7 @@ def _plane(
         axes.set_xlim(*across)
     if upward is not None:
         (axes.set_xlim if flat else axes.set_ylim)(*upward)
+    _log_ticks(axes, x_axis, y_axis)
     if isinstance(mark, Stems):
         _stems(axes, mark, pen, across or (0.0, 1.0), upward or (0.0, 1.0), compact)
     elif isinstance(mark, Bars):
@@ -249,6 +250,14 @@ def _scales(axes: Axes, x: Axis, y: Axis, compact: bool) -> None:
             (axes.set_xscale if direction is axes.xaxis else axes.set_yscale)("log")
         else:
             direction.set_major_locator(MaxNLocator(4 if compact else 7, steps=[1, 2, 2.5, 5, 10]))
+
+
+def _log_ticks(axes: Axes, x: Axis, y: Axis) -> None:
+    for axis, direction in ((x, axes.xaxis), (y, axes.yaxis)):
+        if axis.scale == "log":
+            ticks = labels.log_ticks(*direction.get_view_interval())
+            direction.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+            direction.set_ticks([], minor=True)
 
 
 def _stems(

@@ -25,7 +25,7 @@ COLUMNS = [
     *("dictionary", "fvu", "l0", "dead_share", "ce_recovered"),
     *("ce_clean", "ce_splice", "ce_zero", "n_tokens"),
 ]
-TEXTS = 96  # about a thousand tokens, five forward passes for each dictionary
+TEXTS = 48  # about a thousand tokens, five forward passes for each dictionary
 
 
 def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
