@@ -145,7 +145,7 @@ def test_series_differ_in_lightness_and_in_form() -> None:
     first, second = (palette.luminance(color) for color in palette.SERIES[:2])
     assert abs(first - second) > 0.2
     assert len(set(zip(palette.MATPLOTLIB_SYMBOLS, palette.OPEN_SYMBOLS, strict=True))) == 10
-    assert len(set(palette.PLOTLY_SYMBOLS)) == 7
+    assert len(set(palette.PLOTLY_SYMBOLS)) == 10
     lightness = [palette.luminance(color) for color in palette.SEQUENTIAL]
     assert lightness == sorted(lightness, reverse=True)
 
