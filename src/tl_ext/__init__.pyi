@@ -35,18 +35,18 @@ from .steering.vectors import diff_of_means as diff_of_means
 from .steering.vectors import hook_point_norm as hook_point_norm
 from .steering.vectors import latent_vector as latent_vector
 from .steering.vectors import tensor_vector as tensor_vector
-from .study.calls import concept_activations as concept_activations
-from .study.calls import feature_similarity as feature_similarity
-from .study.calls import shared_features as shared_features
-from .study.calls import token_probabilities as token_probabilities
-from .study.counterparts import counterparts as counterparts
-from .study.dashboards import latent_dashboard as latent_dashboard
-from .study.language_calls import CrosslingualFeatures as CrosslingualFeatures
-from .study.language_calls import crosslingual_features as crosslingual_features
-from .study.matching import match_dictionaries as match_dictionaries
+from .study.calls.counterparts import counterparts as counterparts
+from .study.calls.crosslingual import CrosslingualFeatures as CrosslingualFeatures
+from .study.calls.crosslingual import crosslingual_features as crosslingual_features
+from .study.calls.dashboards import latent_dashboard as latent_dashboard
+from .study.calls.features import concept_activations as concept_activations
+from .study.calls.features import shared_features as shared_features
+from .study.calls.matching import match_dictionaries as match_dictionaries
+from .study.calls.similarity import feature_similarity as feature_similarity
+from .study.calls.similarity_null import similarity_null as similarity_null
+from .study.calls.tokens import token_probabilities as token_probabilities
 from .study.run import run_study as run_study
 from .study.session import open_session as open_session
-from .study.similarity_null import similarity_null as similarity_null
 from .testbed.background import sample_background as sample_background
 
 __version__: str

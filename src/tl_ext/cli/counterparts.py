@@ -35,7 +35,7 @@ def counterparts(
     measured on the other.
     """
     from tl_ext.cli import chosen
-    from tl_ext.study.counterparts import counterparts as find
+    from tl_ext.study.calls.counterparts import counterparts as find
     from tl_ext.study.session import BACKGROUND_TOKENS, background_texts
 
     chosen.refuse_sources(latents, dictionaries)

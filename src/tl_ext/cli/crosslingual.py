@@ -32,7 +32,7 @@ def crosslingual(
     """
     from tl_ext.cli import chosen
     from tl_ext.dictionaries.reading import background_statistics
-    from tl_ext.study.language_calls import crosslingual_features
+    from tl_ext.study.calls.crosslingual import crosslingual_features
     from tl_ext.study.session import BACKGROUND_TOKENS, background_texts
 
     said = chosen.concepts_named([name], concepts, options.split(languages))

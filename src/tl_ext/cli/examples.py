@@ -161,7 +161,7 @@ def _show(
     """Print the latents' dashboards, and write them where a figure is asked for."""
     from tl_ext.cli.dashboards import print_dashboard
     from tl_ext.report.dashboard import Dashboards
-    from tl_ext.study.dashboards import latent_dashboard
+    from tl_ext.study.calls.dashboards import latent_dashboard
 
     marks = [
         latent_dashboard(found, id, latent, contexts=contexts)

@@ -39,7 +39,7 @@ def features(
     from tl_ext.cli import chosen
     from tl_ext.concepts.concept import Concept, Example
     from tl_ext.errors import InputError
-    from tl_ext.study.calls import concept_activations
+    from tl_ext.study.calls.features import concept_activations
 
     if (text is None) != (word is None):
         raise InputError("--text and --word belong together: give both, or neither.")

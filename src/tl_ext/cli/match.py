@@ -53,7 +53,7 @@ def match(
     Directions at hook_z are compared in the residual stream, through W_O.
     """
     from tl_ext.cli import chosen
-    from tl_ext.study.matching import match_dictionaries
+    from tl_ext.study.calls.matching import match_dictionaries
 
     chosen.refuse_sources([first, second], dictionaries)
     hooked, loaded = chosen.open_both(

@@ -37,7 +37,7 @@ def similarity(
     Directions at hook_z are compared in the residual stream, through W_O.
     """
     from tl_ext.cli import chosen
-    from tl_ext.study.calls import feature_similarity
+    from tl_ext.study.calls.similarity import feature_similarity
     from tl_ext.study.session import background_texts
 
     chosen.refuse_sources(latents, dictionaries)

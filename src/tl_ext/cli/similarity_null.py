@@ -35,8 +35,8 @@ def similarity_null(
     """
     from tl_ext.cli import chosen
     from tl_ext.concepts.loading import load_matched
+    from tl_ext.study.calls.similarity_null import similarity_null as compare
     from tl_ext.study.session import background_texts
-    from tl_ext.study.similarity_null import similarity_null as compare
 
     chosen.refuse_sources(names or [], dictionaries)
     said = chosen.concepts_named(names, concepts, options.split(languages))

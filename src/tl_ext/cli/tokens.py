@@ -20,7 +20,7 @@ def tokens(
     """Print the probability of each token of a text given those before it."""
     from tl_ext.cli import chosen
     from tl_ext.models.loading import load_model
-    from tl_ext.study.calls import token_probabilities
+    from tl_ext.study.calls.tokens import token_probabilities
 
     hooked = load_model(model, device=device, trust_remote_code=trust_remote_code)
     found = token_probabilities(hooked, text)

@@ -45,7 +45,7 @@ def matched(languages: Sequence[str] = ("en", "fr")) -> list[Concept]:
     """Words that say no feeling, each as a concept of its own in the 28 frames of the emotions.
 
     What a dictionary does at many such words is what chance does at a word in that place; see
-    [`similarity_null`][tl_ext.study.similarity_null.similarity_null].
+    [`similarity_null`][tl_ext.study.calls.similarity_null.similarity_null].
 
     Args:
         languages: In which languages, of "en", "fr" and "zh".

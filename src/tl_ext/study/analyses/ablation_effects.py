@@ -66,7 +66,7 @@ def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict
         the rows of the i-th; `notes`, a JSON list of what could not be asked.
     """
     from tl_ext.steering.effects import ablation_effects
-    from tl_ext.study.steering_vectors import words_between
+    from tl_ext.study.collecting.steering_vectors import words_between
 
     notes: list[str] = []
     asked: list[dict[str, Any]] = []
@@ -214,9 +214,9 @@ def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
 
 def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
     """Verdicts, the differences with their intervals, and where the set stands among random ones."""
-    from tl_ext.study import ablation_figures
+    from tl_ext.study.drawing import ablation
 
-    return ablation_figures.figures(
+    return ablation.figures(
         tables[NAME],
         verdicts=tables[f"{NAME}_verdicts"],
         random=tables[f"{NAME}_random"],

@@ -13,7 +13,7 @@ from tl_ext.report.marks import Panels, Stems, TableMark
 from tl_ext.report.page import Figure
 from tl_ext.study.analyses.readings import NAME as READINGS
 from tl_ext.study.analyses.readings import Readings
-from tl_ext.study.figures import latent_stems
+from tl_ext.study.drawing.latents import latent_stems
 from tl_ext.study.plan import DictionaryLabel, Plan
 
 if TYPE_CHECKING:

@@ -24,10 +24,10 @@ from tl_ext.report.page import Figure
 from tl_ext.study.analyses.readings import NAME as READINGS
 from tl_ext.study.analyses.readings import Readings
 from tl_ext.study.analyses.similarity_null import NAME as WORDS
-from tl_ext.study.figures import counterpart_lines
-from tl_ext.study.layer_search import Family, families
+from tl_ext.study.collecting.layer_search import Family, families
+from tl_ext.study.collecting.word_groups import null_words
+from tl_ext.study.drawing.latents import counterpart_lines
 from tl_ext.study.plan import ConceptLabel, Plan
-from tl_ext.study.word_groups import null_words
 
 if TYPE_CHECKING:
     from tl_ext.study.session import Session
@@ -53,7 +53,7 @@ def said_first(plan: Plan) -> tuple[ConceptLabel, ...]:
 
 def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Counterparts of the top latents and of what they are held against; likeness across layers."""
-    from tl_ext.study.layer_search import Reader, by_correlation, by_cosine
+    from tl_ext.study.collecting.layer_search import Reader, by_correlation, by_cosine
 
     plan = session.plan
     readings = Readings(needs[READINGS], plan)

@@ -21,8 +21,8 @@ from tl_ext.analysis.overlap import overlap, pooled
 from tl_ext.study.analyses.readings import NAME as READINGS
 from tl_ext.study.analyses.readings import Readings
 from tl_ext.study.analyses.similarity_null import NAME as SIMILARITY_NULL
-from tl_ext.study.language_sharing import Resampled, sharing_tables
 from tl_ext.study.plan import ConceptLabel, Plan
+from tl_ext.study.tabulating.language_sharing import Resampled, sharing_tables
 
 if TYPE_CHECKING:
     from tl_ext.report.page import Figure
@@ -39,7 +39,7 @@ def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict
         each text of the i-th concept has; `{i}/pairs`, which control text stands in its frame; and
         what `word_members.read` gives.
     """
-    from tl_ext.study import word_members
+    from tl_ext.study.collecting import word_members
 
     tensors = {
         f"{id}/norms": one.directions.detach().float().norm(dim=-1).cpu()
@@ -145,12 +145,12 @@ def tabulate(tensors: Mapping[str, Mapping[str, Tensor]], plan: Plan) -> dict[st
 
 def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
     """Verdicts, counts by layer, the null of other words, and the latents themselves."""
-    from tl_ext.study import language_figures
+    from tl_ext.study.drawing import languages
 
     if tables[NAME].empty and tables[f"{NAME}_counts"].empty:
         return {}
     found = {name: tables[f"{NAME}_{name}"] for name in ("sharing", "null", "verdicts")}
-    return language_figures.figures(tables[NAME], plan=plan, **found)
+    return languages.figures(tables[NAME], plan=plan, **found)
 
 
 def _counts(table: pd.DataFrame, resampled: Resampled) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def pairs(plan: Plan) -> Iterator[tuple[DictionaryLabel, DictionaryLabel]]:
 
 def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Nearest neighbours of each pair and of draws of chance, and the best assignment."""
-    from tl_ext.study.matching import residual_directions
+    from tl_ext.study.calls.matching import residual_directions
 
     plan = session.plan
     stored: dict[str, Tensor] = {}

@@ -15,7 +15,7 @@ from tl_ext.report.marks import Heatmap
 from tl_ext.report.page import Figure
 from tl_ext.study.analyses.readings import NAME as READINGS
 from tl_ext.study.analyses.readings import Readings
-from tl_ext.study.figures import similarity_heatmap
+from tl_ext.study.drawing.latents import similarity_heatmap
 from tl_ext.study.plan import DictionaryLabel, Plan
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from tl_ext.study.analyses.background import CONTEXTS
 from tl_ext.study.analyses.background import NAME as BACKGROUND
 from tl_ext.study.analyses.readings import NAME as READINGS
 from tl_ext.study.analyses.readings import Readings
-from tl_ext.study.dashboards import context_records, drawn, statistics_record
+from tl_ext.study.calls.dashboards import context_records, drawn, statistics_record
 from tl_ext.study.plan import Plan
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from tl_ext.report.marks import Axis, Lines, Panels, Series, TableMark
 from tl_ext.report.page import Figure
 from tl_ext.study.analyses.counterparts import MEASURES, compared, likeness_of, tests_table
 from tl_ext.study.analyses.counterparts import NAME as COUNTERPARTS
-from tl_ext.study.layer_search import Family
+from tl_ext.study.collecting.layer_search import Family
 from tl_ext.study.plan import Plan
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import pandas as pd
 from tl_ext.analysis.similarity_null import MEASURES, counts, verdict
 from tl_ext.report.marks import Axis, Histogram, Marker, Panels, TableMark
 from tl_ext.report.page import Figure
-from tl_ext.study import group_tests
-from tl_ext.study.figures import group_heatmap
+from tl_ext.study.drawing.latents import group_heatmap
 from tl_ext.study.plan import ConceptLabel, Plan
+from tl_ext.study.tabulating import group_tests
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,13 +35,13 @@ MAY_NOT = (
 
 def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The strongest latents at every word, and when they fire on background text."""
-    from tl_ext.study.word_groups import read
+    from tl_ext.study.collecting.word_groups import read
 
     return read(session)
 
 
 def tabulate(tensors: Mapping[str, Mapping[str, Tensor]], plan: Plan) -> dict[str, pd.DataFrame]:
-    """See [`tables`][tl_ext.study.group_tests.tables]."""
+    """See [`tables`][tl_ext.study.tabulating.group_tests.tables]."""
     return group_tests.tables(tensors[NAME], plan)
 
 

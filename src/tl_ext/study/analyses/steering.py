@@ -26,11 +26,9 @@ from tl_ext.analysis.transfer import transfer
 from tl_ext.errors import InputError
 from tl_ext.report.page import Figure
 from tl_ext.steering.scoring import harmonic_mean
-from tl_ext.study import steering_figures
 from tl_ext.study.analyses.readings import NAME as READINGS
 from tl_ext.study.analyses.readings import Readings
-from tl_ext.study.plan import Plan
-from tl_ext.study.steering_vectors import (
+from tl_ext.study.collecting.steering_vectors import (
     LATENT,
     MEANS,
     Chosen,
@@ -39,6 +37,8 @@ from tl_ext.study.steering_vectors import (
     prompts,
     words_between,
 )
+from tl_ext.study.drawing import steering as figures
+from tl_ext.study.plan import Plan
 
 if TYPE_CHECKING:
     from tl_ext.study.session import Session
@@ -219,4 +219,4 @@ def _sets(vectors: pd.DataFrame) -> list[dict[str, str]]:
 
 def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
     """Verdicts, dose and response, side effects, transfer, and the first texts by seed."""
-    return steering_figures.draw(tables, split(plan))
+    return figures.draw(tables, split(plan))

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from tl_ext.activations.store import text_tensor
 from tl_ext.concepts.concept import Concept, Example
-from tl_ext.study import steering_vectors
 from tl_ext.study.analyses import readings, steering
+from tl_ext.study.collecting import steering_vectors
 from tl_ext.study.session import Session, open_session
 
 Made = tuple[Session, Mapping[str, Mapping[str, Tensor]], dict[str, pd.DataFrame]]

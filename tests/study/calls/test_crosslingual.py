@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 from tests.dictionaries.test_reading import dictionary
-from tests.study.test_calls import concept
+from tests.study.calls.test_features import concept
 from tests.tiny import tiny_model
 
 from tl_ext.concepts.concept import Concept
 from tl_ext.dictionaries.dictionary import Dictionaries
 from tl_ext.dictionaries.reading import background_statistics, word_latents
 from tl_ext.errors import InputError
-from tl_ext.study.language_calls import crosslingual_features
+from tl_ext.study.calls.crosslingual import crosslingual_features
 
 TEXTS = ["w5 w6 w7 w20", "w8 w6", "w30 w31 w32"]
 MODEL = tiny_model("gpt2")

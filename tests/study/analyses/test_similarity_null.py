@@ -14,11 +14,11 @@ from tl_ext.concepts.concept import Concept, Example
 from tl_ext.concepts.matched import in_shared_frames
 from tl_ext.dictionaries.reading import background_statistics, chosen_latents, word_latents
 from tl_ext.errors import InputError
-from tl_ext.study import word_groups
 from tl_ext.study.analyses import similarity_null
-from tl_ext.study.calls import feature_similarity
+from tl_ext.study.calls.similarity import feature_similarity
+from tl_ext.study.calls.similarity_null import similarity_null as similarity_null_call
+from tl_ext.study.collecting import word_groups
 from tl_ext.study.session import Session, open_session
-from tl_ext.study.similarity_null import similarity_null as similarity_null_call
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from tl_ext.analysis import similarity_null as nulls
 from tl_ext.analysis.nulls import rank_p
+from tl_ext.study.collecting.word_groups import null_words
 from tl_ext.study.plan import ConceptLabel, DictionaryLabel, Plan
-from tl_ext.study.word_groups import null_words
 
 DRAWS = 199  # resamples of texts behind the intervals
 RANDOM_GROUPS = 999  # of latents with like firing rates
@@ -35,7 +35,7 @@ def tables(stored: Mapping[str, Tensor], plan: Plan) -> dict[str, pd.DataFrame]:
     """Every test, and what stands behind it.
 
     Args:
-        stored: What [`read`][tl_ext.study.word_groups.read] gave.
+        stored: What [`read`][tl_ext.study.collecting.word_groups.read] gave.
         plan: What it is about.
 
     Returns:

@@ -1,25 +1,16 @@
-"""The parts of the study as notebook calls: tables with the same numbers, figures, errors."""
+"""Latents at concepts' words as notebook calls: the same numbers as the parts, figures, errors."""
 
 from __future__ import annotations
 
-import pandas as pd
 import pytest
-import torch
 from tests.dictionaries.test_reading import dictionary
 from tests.tiny import tiny_model
 
-from tl_ext.activations.capture import capture
 from tl_ext.concepts.concept import Concept, Example
 from tl_ext.dictionaries.dictionary import Dictionaries
 from tl_ext.dictionaries.reading import background_statistics, word_latents
-from tl_ext.errors import DictionaryError, InputError
-from tl_ext.models.hook_points import to_residual
-from tl_ext.study.calls import (
-    concept_activations,
-    feature_similarity,
-    shared_features,
-    token_probabilities,
-)
+from tl_ext.errors import InputError
+from tl_ext.study.calls.features import concept_activations, shared_features
 
 TEXTS = ["w5 w6 w7 w20", "w8 w6", "w30 w31 w32"]
 
@@ -80,53 +71,7 @@ def test_shared_features_take_their_firing_rate_from_the_background(
         shared_features(model, one, Concept("a", "en", a.examples), b)
 
 
-def test_similarity_compares_across_hook_points_in_the_residual_stream(
-    dictionaries: Dictionaries,
-) -> None:
-    model = tiny_model("gpt2")
-    found = feature_similarity(model, dictionaries, {"pre": [3, 4], "z": [7]}, TEXTS)
-    mapped = to_residual(model, "blocks.0.attn.hook_z", dictionaries["z"].directions[[7]])[0]
-    expected = torch.nn.functional.cosine_similarity(
-        dictionaries["pre"].directions[3], mapped, dim=0
-    )
-    assert float(found.matrices["cosine"][0, 2]) == pytest.approx(float(expected), abs=1e-5)
-    rows = capture(model, TEXTS, dictionaries.hook_points).activations
-    columns = torch.cat(
-        [
-            dictionaries["pre"].encode(rows["blocks.1.hook_resid_pre"])[:, [3, 4]],
-            dictionaries["z"].encode(rows["blocks.0.attn.hook_z"])[:, [7]],
-        ],
-        dim=1,
-    )
-    correlation = pd.DataFrame(columns.numpy()).corr().to_numpy()
-    assert found.matrices["correlation"].numpy() == pytest.approx(
-        correlation, abs=1e-4, nan_ok=True
-    )
-    assert len(found.table) == 3
-    assert found.figure("contributions").rows == ("L1 #3", "L1 #4", "L0 z #7")
-
-
-def test_similarity_without_texts_is_of_directions_alone(dictionaries: Dictionaries) -> None:
-    found = feature_similarity(tiny_model("gpt2"), dictionaries, {"pre": [3, 4]})
-    assert list(found.matrices) == ["cosine"]
-    with pytest.raises(InputError, match="where texts are given"):
-        found.figure("correlation")
-
-
-def test_token_probabilities_are_the_models(dictionaries: Dictionaries) -> None:
-    found = token_probabilities(tiny_model("gpt2"), "w5 w6 w7")
-    assert found.table["string"].str.strip().tolist() == ["w5", "w6", "w7"]
-    assert found.table["probability"].between(0, 1).all()
-    assert found.figure().tokens == tuple(found.table["string"])
-
-
 def test_bad_input_says_what_to_do(dictionaries: Dictionaries) -> None:
     model = tiny_model("gpt2")
     with pytest.raises(InputError, match="no concepts"):
         concept_activations(model, dictionaries, [])
-    with pytest.raises(InputError, match="no latents"):
-        feature_similarity(model, dictionaries, {"pre": []})
-    with pytest.raises(InputError, match=r"40 latents, 0 to 39; \[40\]"):
-        feature_similarity(model, dictionaries, {"pre": [40]})
-    with pytest.raises(DictionaryError, match="pre"):
-        feature_similarity(model, dictionaries, {"pree": [1]})

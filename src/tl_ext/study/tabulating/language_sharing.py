@@ -23,8 +23,8 @@ from tl_ext.analysis.overlap import (
     sharing_sentence,
     word_counts,
 )
+from tl_ext.study.collecting.word_members import members
 from tl_ext.study.plan import ConceptLabel, DictionaryLabel, Plan
-from tl_ext.study.word_members import members
 
 EVERYWHERE = "all dictionaries"
 Places = tuple[str, str]

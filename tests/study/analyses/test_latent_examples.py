@@ -14,7 +14,7 @@ from tl_ext.dictionaries.reading import background_statistics
 from tl_ext.errors import DictionaryError, InputError
 from tl_ext.report.dashboard import Dashboards
 from tl_ext.study.analyses import background, latent_examples, readings
-from tl_ext.study.dashboards import latent_dashboard
+from tl_ext.study.calls.dashboards import latent_dashboard
 from tl_ext.study.session import Session, open_session
 
 Tensors = dict[str, dict[str, torch.Tensor]]

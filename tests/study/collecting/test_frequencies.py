@@ -9,7 +9,7 @@ from tests.tiny import tiny_model
 from tl_ext.concepts.concept import Example
 from tl_ext.concepts.spans import word_spans
 from tl_ext.models.tokens import batch
-from tl_ext.study.frequencies import log_frequencies
+from tl_ext.study.collecting.frequencies import log_frequencies
 
 TEXTS = ["w5 w6 w7 w20", "w8 w6", "w30 w31 w32 w9"]
 

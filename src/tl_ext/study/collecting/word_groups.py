@@ -28,7 +28,7 @@ from tl_ext.dictionaries.reading import (
     residual_directions,
     word_latents,
 )
-from tl_ext.study.frequencies import log_frequencies
+from tl_ext.study.collecting.frequencies import log_frequencies
 
 if TYPE_CHECKING:
     from tl_ext.study.session import Session

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from tl_ext.analysis.features import activation_table
-from tl_ext.study.figures import latent_stems, similarity_heatmap
+from tl_ext.study.drawing.latents import latent_stems, similarity_heatmap
 from tl_ext.study.plan import latent_name
 
 

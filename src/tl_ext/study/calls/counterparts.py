@@ -18,8 +18,7 @@ from tl_ext.dictionaries.reading import background_statistics
 from tl_ext.errors import InputError
 from tl_ext.models.hook_points import layer_of
 from tl_ext.report.marks import Panels
-from tl_ext.study.figures import counterpart_lines
-from tl_ext.study.layer_search import (
+from tl_ext.study.collecting.layer_search import (
     Family,
     Found,
     Reader,
@@ -27,6 +26,7 @@ from tl_ext.study.layer_search import (
     by_cosine,
     families,
 )
+from tl_ext.study.drawing.latents import counterpart_lines
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

@@ -17,7 +17,7 @@ from tl_ext.dictionaries.dictionary import Dictionaries, renamed
 from tl_ext.errors import InputError
 from tl_ext.models.hook_points import to_residual
 from tl_ext.study.analyses import dictionary_matching
-from tl_ext.study.matching import match_dictionaries
+from tl_ext.study.calls.matching import match_dictionaries
 from tl_ext.study.session import Session, open_session
 
 

@@ -16,7 +16,7 @@ from tl_ext.errors import InputError, nearest
 from tl_ext.models.tokens import listed
 from tl_ext.report.marks import Panels
 from tl_ext.study.analyses import similarity_null as analysis
-from tl_ext.study.calls import concepts_given, dictionaries_given
+from tl_ext.study.calls.given import concepts_given, dictionaries_given
 from tl_ext.study.plan import Plan
 from tl_ext.study.session import session_of
 
@@ -29,7 +29,7 @@ class SimilarityNull:
     """Whether the strongest latents of concepts are more alike than those of other words.
 
     Attributes:
-        tables: By name, see [`tables`][tl_ext.study.group_tests.tables].
+        tables: By name, see [`tables`][tl_ext.study.tabulating.group_tests.tables].
         plan: What was compared.
     """
 

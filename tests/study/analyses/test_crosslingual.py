@@ -11,8 +11,8 @@ import torch
 
 from tl_ext.concepts.concept import Concept, Example
 from tl_ext.dictionaries.reading import word_latents
-from tl_ext.study import word_members
 from tl_ext.study.analyses import crosslingual, readings
+from tl_ext.study.collecting import word_members
 from tl_ext.study.session import Session, open_session
 
 Tensors = Mapping[str, Mapping[str, torch.Tensor]]

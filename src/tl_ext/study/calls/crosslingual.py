@@ -17,7 +17,7 @@ from tl_ext.dictionaries.reading import BackgroundStatistics, word_latents
 from tl_ext.errors import InputError
 from tl_ext.models.hook_points import layer_of
 from tl_ext.report.marks import Bars, Series
-from tl_ext.study.word_members import frame_pairs, word_tokens
+from tl_ext.study.collecting.word_members import frame_pairs, word_tokens
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

@@ -1,0 +1,1 @@
+"""What an analysis' `draw` needs beyond one look, and the figures that calls draw as well."""

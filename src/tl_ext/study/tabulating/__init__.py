@@ -1,0 +1,1 @@
+"""What an analysis' `tabulate` needs beyond one look: stored tensors to tables, without a model."""
