@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.planted.worlds import directions, sparse_activations
+from tests.planted.worlds import sparse_activations
 
 from tl_ext.analysis.counterparts import (
     Share,
@@ -17,13 +17,10 @@ from tl_ext.analysis.counterparts import (
     counterpart_tests,
     matched_on_rate,
     percentile,
-    principal_axes,
-    reflected,
     resampled_top,
     share_above,
     share_above_matched,
     simes,
-    unit,
 )
 from tl_ext.analysis.features import activation_table
 from tl_ext.errors import InputError
@@ -67,29 +64,6 @@ def test_matches_fire_about_as_often_and_are_others() -> None:
     few = matched_on_rate(rate, torch.tensor([3]), 99, seed=0)[0]
     assert sorted(few[few >= 0].tolist()) == [0, 1, 4, 5, 6, 7]
     assert matched_on_rate(torch.zeros(3), torch.tensor([0]), 2, seed=0).tolist() == [[-1, -1]]
-
-
-def test_reflected_directions_keep_their_angles_and_the_cloud_s_spread() -> None:
-    cloud = directions(50, 8, seed=0) + 0.3 * torch.ones(8)
-    axes = principal_axes(cloud[:30], cloud[30:])
-    torch.testing.assert_close(axes.axes.T @ axes.axes, torch.eye(8), rtol=0, atol=1e-5)
-    moved = reflected(cloud, axes, draws=5, seed=1)
-    centred, again = unit(cloud) - axes.mean, moved - axes.mean
-    torch.testing.assert_close(again @ again.mT, (centred @ centred.T).expand(5, -1, -1))
-    torch.testing.assert_close(
-        torch.einsum("dri,drj->dij", again, again),
-        (centred.T @ centred).expand(5, -1, -1),
-        rtol=0,
-        atol=1e-4,
-    )
-    assert not torch.allclose(moved[0], unit(cloud), atol=0.1)
-
-
-def test_a_zero_direction_has_no_part_in_the_axes() -> None:
-    cloud = directions(20, 4, seed=0)
-    with_zero = torch.cat([cloud, torch.zeros(1, 4)])
-    torch.testing.assert_close(principal_axes(with_zero).mean, principal_axes(cloud).mean)
-    assert reflected(with_zero, principal_axes(with_zero), draws=2, seed=0)[:, -1].isnan().all()
 
 
 def values(seed: int, *shape: int) -> np.ndarray:

@@ -46,6 +46,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("rank among 39 draws", inference.rank_among_draws),
     Claim("Benjamini-Hochberg, any of 20", inference.any_of_many),
     Claim("counterparts by direction, chance", layers.reflected_directions),
+    Claim("counterparts by direction, chance, a strong mean", layers.reflected_about_a_mean),
     Claim("counterparts by activation, chance", layers.moved_activations),
     Claim("counterparts, latents firing as often", layers.matched_latents),
     Claim("counterparts, latents firing as often, six pairs", layers.matched_over_pairs),

@@ -10,8 +10,6 @@ from torch import Tensor
 from tl_ext.analysis.claims import exist
 from tl_ext.analysis.counterparts import (
     best,
-    principal_axes,
-    reflected,
     resampled_top,
     share_above,
     share_above_matched,
@@ -20,6 +18,7 @@ from tl_ext.analysis.counterparts import (
 from tl_ext.analysis.layers import distance_trend, first_layer_test, first_less_alike
 from tl_ext.analysis.moments import CrossMoments, PairedMoments
 from tl_ext.analysis.nulls import rank_p
+from tl_ext.analysis.reflections import principal_axes, reflected, unit
 
 WIDTH, LATENTS, TOP, LAYERS, DEEP = 16, 80, 3, 6, 24
 
@@ -30,10 +29,21 @@ def reflected_directions(seed: int) -> float:
     return chance_p(first[:TOP], first, second, seed=seed)
 
 
+def reflected_about_a_mean(seed: int) -> float:
+    """The same where directions share a strong mean, and spread more along some axes than others."""
+    shape = torch.linspace(2.5, 0.3, WIDTH)
+    first, second = (
+        unit((torch.randn(LATENTS, WIDTH, generator=generator(2 * seed + one)) + 1) * shape)
+        for one in range(2)
+    )
+    return chance_p(first[:TOP], first, second, seed=seed)
+
+
 def chance_p(mine: Tensor, first: Tensor, second: Tensor, *, seed: int, draws: int = 99) -> float:
     """The p of some directions' counterparts in another decoder, against reflected directions."""
-    axes = principal_axes(first, second)
-    moved = reflected(mine, axes, draws=draws, seed=seed).flatten(0, 1)
+    # Not the numbers the world was made of.
+    drawn = reflected(mine, principal_axes(first), draws=draws, seed=seed + 10**7)
+    moved = unit(drawn.flatten(0, 1))
     observed = closest(mine, second)[None]
     return share_above(observed, closest(moved, second).reshape(draws, 1, len(mine))).p
 

@@ -4,7 +4,7 @@ A counterpart is the most similar of all latents of the other dictionary, so its
 maximum and high by itself. Three nulls say how high:
 
 - `chance`: what has no counterpart at all. Directions reflected at random along the principal axes of
-  all directions; activations moved along the text.
+  their layer's, see `reflections`; activations moved along the text.
 - `firing rate`: other latents of the same layer that fire about as often. They may have counterparts
   too: this asks whether the concept's latents have better ones. It knows nothing of how the concept's
   latents were selected and takes layers as independent, so it is the weaker null.
@@ -123,57 +123,6 @@ def matched_on_rate(
     found[:, : order.shape[1]] = live[order]
     found[latents < 0] = -1
     return found
-
-
-class Axes(NamedTuple):
-    """The mean and the principal axes of directions.
-
-    Attributes:
-        mean: Of the directions brought to length 1.
-        axes: Orthogonal columns.
-    """
-
-    mean: Float[Tensor, " d"]
-    axes: Float[Tensor, "d d"]
-
-
-def principal_axes(*directions: Float[Tensor, "row d"]) -> Axes:
-    """Along which axes directions spread; rows that are zero or not finite are left out."""
-    width = directions[0].shape[1]
-    count, total, square = 0, torch.zeros(width).double(), torch.zeros(width, width).double()
-    for each in directions:
-        rows = unit(each)
-        rows = rows[rows.isfinite().all(1)]
-        count += len(rows)
-        total += rows.sum(0).cpu().double()
-        square += (rows.T @ rows).cpu().double()
-    mean = total / max(count, 1)
-    axes = torch.linalg.eigh(square - count * mean.outer(mean)).eigenvectors
-    return Axes(mean.to(rows), axes.to(rows))
-
-
-def reflected(
-    directions: Float[Tensor, "row d"], axes: Axes, *, draws: int, seed: int
-) -> Float[Tensor, "draw row d"]:
-    """Directions reflected at random along the axes of a cloud of directions.
-
-    All rows are reflected alike, so they keep their angles about the mean, and the spread of the cloud
-    along its axes stays as it was; but nothing is left of where each pointed. One seed reflects the
-    directions of every layer alike.
-    """
-    width = directions.shape[1]
-    generator = torch.Generator().manual_seed(seed)
-    signs = torch.randint(2, (draws, width), generator=generator).to(axes.axes) * 2 - 1
-    along = (unit(directions) - axes.mean) @ axes.axes
-    return (along[None] * signs[:, None]) @ axes.axes.T + axes.mean
-
-
-def unit(rows: Float[Tensor, "row d"]) -> Float[Tensor, "row d"]:
-    """Rows at length 1, float32; NaN where a row is zero or not finite."""
-    rows = rows.float()
-    rows = rows / rows.abs().amax(-1, keepdim=True)
-    norms: Tensor = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-    return rows / norms
 
 
 class Share(NamedTuple):

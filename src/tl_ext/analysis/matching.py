@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
 from tl_ext.analysis.assignment import MEMORY, Assignment, assign
 from tl_ext.analysis.neighbours import Directions, Neighbours, nearest, nearest_both
 from tl_ext.analysis.nulls import decision, rank_p, smallest_p
+from tl_ext.analysis.reflections import parts, principal_axes, signs
 from tl_ext.errors import InputError
 from tl_ext.errors import nearest as nearest_names
 
@@ -312,37 +312,16 @@ def _drawn(
     """Sets of directions under the null, in float32."""
     known = Directions(second)
     unit = known.unit[: len(known)]
-    source = torch.Generator(unit.device).manual_seed(seed)
     width = unit.shape[1]
     if null == "rotated":
+        source = torch.Generator(unit.device).manual_seed(seed)
         for _ in range(draws):
             gaussian = torch.randn(width, width, generator=source, device=unit.device)
             turn, upper = torch.linalg.qr(gaussian)
             # The signs of R's diagonal make Q uniform over all rotations (Mezzadri, math-ph/0609050).
             yield unit @ (turn * upper.diagonal().sign())
         return
-    kept, rest = _along_mean(unit)
-    _, axes = torch.linalg.eigh((rest.T @ rest).double())
-    coordinates = rest @ axes.float()
-    for _ in range(draws):
-        signs = torch.randint(0, 2, (width,), generator=source, device=unit.device) * 2.0 - 1
-        yield kept + coordinates * signs @ axes.float().T
-
-
-def _along_mean(
-    unit: Float[Tensor, "row d"],
-) -> tuple[Float[Tensor, "row d"], Float[Tensor, "row d"]]:
-    """Rows in two parts: what a row's length along the mean foretells of it, and the rest, which has
-    mean 0 and is uncorrelated with the first.
-
-    Reflecting the rest then leaves mean and covariance of the sum as they are.
-    """
-    if not len(unit):
-        return unit, unit
-    direction = normalize(unit.mean(0), dim=0)
-    along = unit @ direction
-    centred = (along - along.mean())[:, None]
-    across = unit - along[:, None] * direction
-    slope = (centred * across).sum(0) / centred.square().sum().clamp(min=1e-12)
-    rest = across - centred * slope
-    return unit - rest, rest
+    axes = principal_axes(unit)
+    kept, rest = parts(unit, axes)
+    for coins in signs(draws, width, seed=seed).to(unit.device):
+        yield kept + (rest * coins) @ axes.axes.T

@@ -11,9 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tl_ext.activations.capture import iterate
-from tl_ext.analysis.counterparts import best, principal_axes, reflected, unit
+from tl_ext.analysis.counterparts import best
 from tl_ext.analysis.moments import CrossMoments, PairedMoments
 from tl_ext.analysis.neighbours import nearest
+from tl_ext.analysis.reflections import principal_axes, reflected, unit
 from tl_ext.dictionaries.dictionary import Dictionary
 from tl_ext.dictionaries.reading import encode_together, residual_directions
 from tl_ext.errors import InputError
@@ -122,11 +123,12 @@ def by_cosine(
         seed: Of the reflections.
     """
     whole = {id: unit(residual_directions(model, dictionaries[id])) for id in family.ids}
-    axes = principal_axes(*whole.values())
     own = {id: whole[id][latents[id].to(whole[id].device)] for id in family.ids}
     moved = {
-        id: reflected(whole[id][tested[id].to(whole[id].device)], axes, draws=draws, seed=seed)
-        for id in family.ids
+        id: reflected(
+            rows[tested[id].to(rows.device)], principal_axes(rows), draws=draws, seed=seed
+        )
+        for id, rows in whole.items()
     }
     found = {id: _empty(len(latents[id]), len(tested[id]), family, draws) for id in family.ids}
     for id, mine in found.items():
