@@ -9,20 +9,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.planted.worlds import sparse_activations
 
 from tl_ext.analysis.counterparts import (
     Share,
     best,
     counterpart_tests,
-    matched_on_rate,
     percentile,
-    resampled_top,
     share_above,
     share_above_matched,
     simes,
 )
-from tl_ext.analysis.features import activation_table
 from tl_ext.errors import InputError
 
 NAN = math.nan
@@ -33,37 +29,6 @@ def test_the_best_is_never_an_undefined_one() -> None:
     assert found.latent.tolist() == [1, -1, 0]
     assert found.similarity.tolist() == pytest.approx([0.2, NAN, -0.5], nan_ok=True)
     assert best(torch.zeros(2, 0)).latent.tolist() == [-1, -1]
-
-
-@given(st.integers(0, 999))
-def test_the_top_of_all_texts_is_the_activation_table_s(seed: int) -> None:
-    latents = sparse_activations(6, 20, rate=0.3, seed=seed)
-    top = resampled_top(latents, 3, draws=20, seed=seed)
-    expected = activation_table(latents)["latent"].head(3).tolist()
-    assert top[0].tolist() == expected + [-1] * (3 - len(expected))
-    assert top.shape == (21, 3)
-    for row in top:
-        kept = row[row >= 0].tolist()
-        assert len(set(kept)) == len(kept)
-
-
-def test_redrawn_texts_are_the_same_for_every_dictionary() -> None:
-    latents = sparse_activations(6, 20, rate=0.3, seed=0)
-    order = torch.randperm(20)
-    top, moved = (resampled_top(one, 3, draws=9, seed=4) for one in (latents, latents[:, order]))
-    assert torch.equal(torch.where(moved >= 0, order[moved.clamp(min=0)], -1), top)
-
-
-def test_matches_fire_about_as_often_and_are_others() -> None:
-    rate = torch.tensor([0.5, 0.11, 0.0, 0.1, 0.09, 0.4, 0.001, 0.6])
-    found = matched_on_rate(rate, torch.tensor([3, 0, -1, 2]), 2, seed=0)
-    assert found[0].tolist() in ([1, 4], [4, 1])
-    assert set(found[1].tolist()) == {7, 5}
-    assert found[2].tolist() == [-1, -1]
-    assert found[3, 0] == 6  # one that never fired is matched with the rarest
-    few = matched_on_rate(rate, torch.tensor([3]), 99, seed=0)[0]
-    assert sorted(few[few >= 0].tolist()) == [0, 1, 4, 5, 6, 7]
-    assert matched_on_rate(torch.zeros(3), torch.tensor([0]), 2, seed=0).tolist() == [[-1, -1]]
 
 
 def values(seed: int, *shape: int) -> np.ndarray:

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
-from tl_ext.analysis.intervals import Interval, bootstrap, fieller, mean_interval
+from tl_ext.analysis.intervals import Interval, bootstrap, fieller, mean_interval, resamples
 from tl_ext.errors import InputError
 
 VALUES = np.array([1.0, 2.0, 4.0, 8.0])
@@ -65,3 +66,11 @@ def test_wrong_input_is_told() -> None:
         fieller([1.0], [1.0, 2.0])
     with pytest.raises(InputError, match="NaN or infinity"):
         fieller([1.0, math.nan], [1.0, 2.0])
+
+
+def test_resamples_begin_with_the_texts_and_are_the_same_for_the_same_number() -> None:
+    weights = resamples(7, 20, seed=3)
+    assert weights[0].tolist() == [1] * 7
+    assert (weights.sum(1) == 7).all()
+    assert torch.equal(weights, resamples(7, 20, seed=3))
+    assert resamples(0, 3, seed=0).shape == (4, 0)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tl_ext.analysis.crosslingual import Said
+from tl_ext.analysis.intervals import resamples
 from tl_ext.analysis.overlap import (
     Counts,
     Pairing,
@@ -19,7 +20,6 @@ from tl_ext.analysis.overlap import (
     overlap,
     pairing,
     pooled,
-    resamples,
     sharing_sentence,
     word_counts,
 )
@@ -34,13 +34,6 @@ def counts(both: list[float], either: list[float]) -> Counts:
     return Counts(np.array(both, dtype=float), np.array(either, dtype=float))
 
 
-def test_resamples_begin_with_the_texts_and_are_the_same_for_the_same_number() -> None:
-    weights = resamples(7, draws=20, seed=3)
-    assert weights[0].tolist() == [1] * 7
-    assert (weights.sum(1) == 7).all()
-    assert torch.equal(weights, resamples(7, draws=20, seed=3))
-
-
 def test_selection_is_made_anew_in_each_resample() -> None:
     generator = torch.Generator().manual_seed(0)
     parts = {
@@ -52,7 +45,7 @@ def test_selection_is_made_anew_in_each_resample() -> None:
         for language in ("en", "fr")
     }
     found = overlap(parts, draws=25, seed=5)
-    for draw, weights in enumerate(resamples(9, draws=25, seed=5)):
+    for draw, weights in enumerate(resamples(9, 25, seed=5)):
         rows = torch.repeat_interleave(torch.arange(9), weights.long())
         members = [
             Said(one.concept[rows], one.controls[rows], one.chance[rows]).belongs()[0]

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from tl_ext.analysis import similarity
 from tl_ext.analysis import similarity_null as nulls
+from tl_ext.analysis.intervals import resamples
+from tl_ext.analysis.selection import candidates, matched_on_rate
 from tl_ext.errors import InputError
 
 SEEDS = st.integers(0, 10_000)
@@ -36,7 +38,7 @@ class World:
         background = self.background[:, order]
         row, latent = background.nonzero(as_tuple=True)
         firings = nulls.Firings(row, latent, background[row, latent])
-        found = [nulls.candidates(word[:, order], LATENTS) for word in self.at_words]
+        found = [candidates(word[:, order], LATENTS) for word in self.at_words]
         latents = torch.stack([one for one, _ in found])
         products, sums = nulls.background_products(
             latents, firings, self.block, blocks=BLOCKS, d_latent=LATENTS
@@ -81,8 +83,8 @@ def test_a_resample_is_the_statistic_of_the_texts_drawn(seed: int) -> None:
     chosen anew."""
     world, k = World(seed), 2
     frames, blocks = (
-        nulls.resamples(FRAMES, 3, seed=seed),
-        nulls.resamples(BLOCKS, 3, seed=seed + 1),
+        resamples(FRAMES, 3, seed=seed)[1:],
+        resamples(BLOCKS, 3, seed=seed + 1)[1:],
     )
     found = nulls.group_similarity(world.groups(), k, frames, blocks)
     for draw in range(3):
@@ -93,6 +95,31 @@ def test_a_resample_is_the_statistic_of_the_texts_drawn(seed: int) -> None:
             assert found[measure][draw].tolist() == pytest.approx(
                 expected[measure], abs=1e-3, nan_ok=True
             ), measure
+
+
+@given(seed=SEEDS, power=st.integers(-12, 6))
+def test_activations_of_any_size_are_compared(seed: int, power: int) -> None:
+    """Some dictionaries' activations are thousandths; no correlation is undefined for that."""
+    world = World(seed)
+    plain = nulls.group_similarity(world.groups(), 3)
+    world.background = world.background * 4.0**power
+    scaled = nulls.group_similarity(world.groups(), 3)
+    for measure in nulls.MEASURES:
+        torch.testing.assert_close(scaled[measure], plain[measure], equal_nan=True)
+
+
+def test_a_latent_that_always_fires_alike_has_no_correlation() -> None:
+    size = 3000
+    activations = torch.stack([torch.full((size,), 0.1), torch.rand(size)], 1)
+    found = nulls.from_products(torch.eye(2), activations.T @ activations, activations.sum(0), size)
+    assert found["correlation"][0].isnan().all() and found["correlation"][1, 1] == 1
+
+
+def test_the_excess_is_over_the_middle_of_the_null_words() -> None:
+    values = torch.tensor([[5.0, 1.0, 2.0, 4.0, 8.0], [5.0, 1.0, 3.0, math.nan, math.nan]])
+    null = torch.arange(1, 5)
+    assert nulls.excess_of(values, 0, null).tolist() == [2.0, 3.0]
+    assert nulls.compared(5.0, values[0, 1:])["excess"] == 2.0
 
 
 @given(seed=SEEDS)
@@ -148,12 +175,6 @@ def test_without_background_only_directions_are_compared() -> None:
     assert found["correlation"].isnan().all() and found["contributions"].isnan().all()
 
 
-def test_equal_latents_are_kept_in_their_order() -> None:
-    latents, values = nulls.candidates(torch.tensor([[1.0, 2.0, 1.0, 0.0, 2.0]]), 4)
-    assert latents.tolist() == [1, 4, 0, 2]
-    assert values.tolist() == [[2.0, 2.0, 1.0, 1.0]]
-
-
 def test_null_words_are_the_nearest_in_frequency() -> None:
     others = torch.tensor([-9.0, -5.0, -6.0, -20.0])
     assert nulls.like_in_frequency(-5.5, others, 2).tolist() == [1, 2]
@@ -162,7 +183,7 @@ def test_null_words_are_the_nearest_in_frequency() -> None:
 
 def test_random_groups_fire_as_often_and_leave_the_group_out() -> None:
     rate = torch.tensor([0.5, 0.4, 0.1, 0.09, 0.0, 0.45, 0.11])
-    pool = nulls.like_in_rate([0, 2], rate, 2)
+    pool = matched_on_rate(rate, torch.tensor([0, 2]), 2, seed=0)
     assert pool.tolist() == [[5, 1], [6, 3]]
     groups = nulls.random_groups(pool, 50, seed=0)
     assert len(groups) == 50
@@ -170,11 +191,6 @@ def test_random_groups_fire_as_often_and_leave_the_group_out() -> None:
     twice = nulls.random_groups(torch.tensor([[1, 2], [2, 1]]), 30, seed=0)
     assert (twice[:, 0] != twice[:, 1]).all() and len(twice) == 30
     assert len(nulls.random_groups(torch.empty(2, 0, dtype=torch.long), 30, seed=0)) == 0
-
-
-def test_a_latent_that_never_fired_has_others_of_like_rate() -> None:
-    assert nulls.like_in_rate([4], torch.tensor([0.5, 0.1, 0.2, 0.3, 0.0]), 2).tolist() == [[1, 2]]
-    assert nulls.like_in_rate([0], torch.zeros(3), 2).shape == (1, 0)
 
 
 def test_a_test_is_read_off_its_null() -> None:

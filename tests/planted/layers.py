@@ -10,7 +10,6 @@ from torch import Tensor
 from tl_ext.analysis.claims import exist
 from tl_ext.analysis.counterparts import (
     best,
-    resampled_top,
     share_above,
     share_above_matched,
     simes,
@@ -19,6 +18,7 @@ from tl_ext.analysis.layers import distance_trend, first_layer_test, first_less_
 from tl_ext.analysis.moments import CrossMoments, PairedMoments
 from tl_ext.analysis.nulls import rank_p
 from tl_ext.analysis.reflections import principal_axes, reflected, unit
+from tl_ext.analysis.selection import resampled_top
 
 WIDTH, LATENTS, TOP, LAYERS, DEEP = 16, 80, 3, 6, 24
 

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from tl_ext.analysis import similarity_null as nulls
 from tl_ext.analysis.nulls import rank_p
+from tl_ext.analysis.selection import candidates, matched_on_rate
 from tl_ext.analysis.similarity import cosine
 
 WIDTH, LATENTS, K = 48, 300, 3
@@ -36,7 +37,7 @@ def groups_at(
     frames = torch.stack(
         [texts_at(word, FRAMES, noise=0.7, seed=seed + i) for i, word in enumerate(words)]
     )
-    found = [nulls.candidates(one, 2 * K) for one in dictionary.encode(frames)]
+    found = [candidates(one, 2 * K) for one in dictionary.encode(frames)]
     latents = torch.stack([one for one, _ in found])
     rows = dictionary.encode(torch.randn(TOKENS, WIDTH, generator=generator(seed)))
     row, latent = rows.nonzero(as_tuple=True)
@@ -100,7 +101,7 @@ def pooled_over_dictionaries(seed: int) -> float:
     for one in range(3):
         dictionary = random_dictionary(LATENTS, WIDTH, seed=3 * seed + one)
         latents = dictionary.encode(directions(WORDS, WIDTH, seed=9000 + 3 * seed + one))
-        groups = torch.stack([nulls.candidates(word[None], K)[0] for word in latents])
+        groups = torch.stack([candidates(word[None], K)[0] for word in latents])
         several.append(nulls.mean_over_pairs(cosine(dictionary.directions), groups))
     several[0] = several[0] + 0.5
     return _p(nulls.pooled_ranks(several, 0, torch.arange(1, WORDS)))
@@ -113,7 +114,7 @@ def chosen_against_random(seed: int) -> float:
     """
     dictionary = random_dictionary(1536, 192, seed=seed)
     word = directions(1, 192, seed=1000 + seed)
-    chosen, _ = nulls.candidates(dictionary.encode(word), K)
+    chosen, _ = candidates(dictionary.encode(word), K)
     drawn = nulls.random_groups(torch.arange(1536).expand(K, -1), 99, seed=seed)
     members = torch.cat([chosen[None], drawn])
     matrix = cosine(dictionary.directions[members.flatten()])
@@ -125,7 +126,7 @@ def random_alike_in_rate(seed: int) -> float:
     """A group that nobody chose, against latents with the same firing rates: the weaker null's level."""
     rows = sparse_activations(300, 60, rate=0.2, seed=seed)
     chosen = torch.randperm(60, generator=generator(seed))[:K].tolist()
-    pool = nulls.like_in_rate(chosen, (rows > 0).float().mean(0), 20)
+    pool = matched_on_rate((rows > 0).float().mean(0), torch.tensor(chosen), 20, seed=seed)
     drawn = nulls.random_groups(pool, 99, seed=seed)
     matrix = cosine((rows - rows.mean(0)).T)
     observed = nulls.mean_over_pairs(matrix, torch.tensor([chosen]))

@@ -10,8 +10,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t
+from torch import Tensor
 
 from tl_ext.errors import InputError
 
@@ -90,6 +93,26 @@ def bootstrap(
     return percentiles(
         [statistic(random.integers(0, size, size)) for _ in range(draws)], level=level
     )
+
+
+def resamples(size: int, draws: int, *, seed: int) -> Float[Tensor, "draw unit"]:
+    """How often each resample holds each unit; first the units themselves, each once.
+
+    The same number of units gives the same resamples, so that what is measured on the same texts is
+    resampled together.
+
+    Args:
+        size: How many units there are.
+        draws: How many resamples, with replacement.
+        seed: Of the resamples.
+
+    Returns:
+        Whole numbers in float64, `1 + draws` rows.
+    """
+    if not size:
+        return torch.zeros(1 + draws, 0, dtype=torch.float64)
+    drawn = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=draws)
+    return torch.from_numpy(np.concatenate([np.ones((1, size), dtype=int), drawn])).double()
 
 
 def percentiles(found: ArrayLike, *, level: float = 0.95) -> Interval:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tl_ext.analysis.crosslingual import Said
-from tl_ext.analysis.intervals import DRAWS, UNDEFINED, Interval, percentiles
+from tl_ext.analysis.intervals import DRAWS, UNDEFINED, Interval, percentiles, resamples
 from tl_ext.analysis.nulls import Decision, decision, rank_p, smallest_p
 from tl_ext.errors import InputError
 
@@ -112,16 +112,6 @@ class Pairing:
         return float(known.mean()) if len(known) else math.nan
 
 
-def resamples(texts: int, *, draws: int = DRAWS, seed: int = 0) -> Float[Tensor, "draw text"]:
-    """How often each resample holds each text; first the texts themselves, each once.
-
-    The same number of texts gives the same resamples, so that languages and hook points which share
-    frames are resampled together.
-    """
-    drawn = np.random.default_rng(seed).multinomial(texts, np.full(texts, 1 / texts), size=draws)
-    return torch.from_numpy(np.concatenate([np.ones((1, texts), dtype=int), drawn])).double()
-
-
 def overlap(said: Mapping[str, Said], *, draws: int = DRAWS, seed: int = 0) -> Counts:
     """How many latents belong to the concept in every language and in any, in each resample of texts.
 
@@ -135,7 +125,7 @@ def overlap(said: Mapping[str, Said], *, draws: int = DRAWS, seed: int = 0) -> C
     belongs = torch.stack(
         [
             Said(one.concept[:, fires], one.controls[:, fires], one.chance[:, fires]).belongs(
-                resamples(len(one), draws=draws, seed=seed)
+                resamples(len(one), draws, seed=seed)
             )
             for one in said.values()
         ]

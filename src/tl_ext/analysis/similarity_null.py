@@ -22,13 +22,13 @@ from jaxtyping import Float, Int
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from tl_ext.analysis.intervals import UNDEFINED, Interval
 from tl_ext.analysis.nulls import LEVEL, benjamini_hochberg, decision, rank_p, smallest_p
 from tl_ext.errors import InputError
 
 MEASURES = ("cosine", "correlation", "contributions")
 AT_ONCE = 40  # resamples computed together, which bounds memory
 TOKENS_AT_ONCE = 4096  # of background text, for the same reason
+_CONSTANT = 1e-4  # of the mean square; what is left of a constant after sums in float32
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -72,29 +72,6 @@ class Firings(NamedTuple):
     row: Int[Tensor, " entry"]
     latent: Int[Tensor, " entry"]
     value: Float[Tensor, " entry"]
-
-
-def candidates(
-    latents: Float[Tensor, "frame d_latent"], count: int
-) -> tuple[Int[Tensor, " candidate"], Float[Tensor, "frame candidate"]]:
-    """The latents that fire most at a word, by their mean over its frames.
-
-    Args:
-        latents: At the word, one row a frame.
-        count: How many to keep.
-
-    Returns:
-        Their indices, the strongest first (of equal ones the first; -1 and zeros where fewer fire), and
-        their activations.
-    """
-    mean = latents.double().mean(0)
-    order = torch.argsort(mean, descending=True, stable=True)[:count]
-    found = torch.full((count,), -1, dtype=torch.long)
-    kept = torch.zeros(len(latents), count, dtype=latents.dtype)
-    fired = order[mean[order] > 0]
-    found[: len(fired)] = fired
-    kept[:, : len(fired)] = latents[:, fired]
-    return found, kept
 
 
 def background_products(
@@ -199,7 +176,7 @@ def _drawn(
     ab, aa, bb = pairs(summed, a, b), pairs(summed, a, a), pairs(summed, b, b)
     mean_a, mean_b = total.gather(-1, a) / tokens, total.gather(-1, b) / tokens
     cosine = pairs(groups.cosine[None], a, b)
-    spread = (aa / tokens - mean_a**2) * (bb / tokens - mean_b**2)
+    spread = _variance(aa / tokens, mean_a) * _variance(bb / tokens, mean_b)
     found = {
         "cosine": cosine,
         "correlation": _ratio(ab / tokens - mean_a * mean_b, spread),
@@ -220,7 +197,7 @@ def from_products(
     """Every measure between latents, from sums over background tokens instead of the activations."""
     size, own = max(1, tokens), products.double().diagonal()
     mean = sums.double() / size
-    variance = own / size - mean**2
+    variance = _variance(own / size, mean)
     cosine = cosine.double()
     return {
         "cosine": cosine,
@@ -231,17 +208,15 @@ def from_products(
     }
 
 
+def _variance(square: Tensor, mean: Tensor) -> Tensor:
+    """From the mean of squares and the mean; 0 where that is all it is but for rounding."""
+    variance = square - mean**2
+    return variance.where(variance > _CONSTANT * square, 0.0)
+
+
 def _ratio(above: Tensor, square: Tensor) -> Tensor:
-    """`above / sqrt(square)` in [-1, 1]; NaN where that is 0 but for rounding."""
-    return torch.where(square > 1e-14, (above / square.sqrt()).clamp(-1, 1), math.nan)
-
-
-def resamples(size: int, draws: int, *, seed: int) -> Float[Tensor, "draw unit"]:
-    """How often each unit comes in resamples of them all, with replacement."""
-    if not size:
-        return torch.zeros(draws, 0)
-    drawn = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), draws)
-    return torch.from_numpy(drawn).float()
+    """`above / sqrt(square)` in [-1, 1]; NaN where the square is 0."""
+    return torch.where(square > 0, (above / square.sqrt()).clamp(-1, 1), math.nan)
 
 
 def like_in_frequency(
@@ -250,24 +225,6 @@ def like_in_frequency(
     """The words nearest in log frequency, in the order they are given; all where there are fewer."""
     distance = (others - frequency).abs()
     return torch.argsort(distance, stable=True)[:count].sort().values
-
-
-def like_in_rate(
-    latents: Sequence[int], firing_rate: Float[Tensor, " d_latent"], count: int
-) -> Int[Tensor, "latent count"]:
-    """For each latent of a group the live latents nearest in log firing rate, the group left out.
-
-    Returns:
-        Fewer columns where fewer latents are live.
-    """
-    live = firing_rate > 0
-    live[list(latents)] = False
-    others = live.nonzero().flatten()
-    # Half the least rate stands for none, so that a latent that never fired has nearest ones too.
-    least = float(firing_rate[firing_rate > 0].min()) / 2 if bool((firing_rate > 0).any()) else 1.0
-    rates = firing_rate.double().clamp(min=least).log()
-    distance = (rates[others][None] - rates[list(latents)][:, None]).abs()
-    return others[torch.argsort(distance, dim=1, stable=True)[:, :count]]
 
 
 def random_groups(
@@ -327,23 +284,14 @@ def below(p: float, draws: int) -> int:
     return 0 if math.isnan(p) else round((1 - p) * (1 + draws))
 
 
-def percentile_interval(values: Float[Tensor, " draw"], level: float = 0.95) -> Interval:
-    """The middle `level` of resampled values; undefined where fewer than half are defined."""
-    known = values[~values.isnan()].double()
-    if not len(values) or 2 * len(known) < len(values):
-        return UNDEFINED
-    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-    low, high = torch.quantile(known, ends).tolist()
-    return Interval(low, high)
-
-
 def excess_of(
     values: Float[Tensor, "draw word"], own: int, null: Int[Tensor, " null"]
 ) -> Float[Tensor, " draw"]:
     """The word's value less the median over the null words, draw by draw."""
     if not len(null):
         return torch.full((len(values),), math.nan)
-    return values[:, own] - values[:, null].nanmedian(-1).values
+    # Not `nanmedian`, which takes the lower of two in the middle.
+    return values[:, own] - values[:, null].nanquantile(0.5, dim=-1)
 
 
 def pooled_ranks(

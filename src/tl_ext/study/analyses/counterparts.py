@@ -13,11 +13,10 @@ from torch import Tensor
 
 from tl_ext.analysis.counterparts import (
     counterpart_tests,
-    matched_on_rate,
     percentile,
-    resampled_top,
 )
 from tl_ext.analysis.layers import mean_defined
+from tl_ext.analysis.selection import matched_on_rate, resampled_top
 from tl_ext.analysis.similarity import cosine
 from tl_ext.report.marks import Lines, Panels
 from tl_ext.report.page import Figure

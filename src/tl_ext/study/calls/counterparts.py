@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from tl_ext.analysis.counterparts import matched_on_rate, percentile
+from tl_ext.analysis.counterparts import percentile
 from tl_ext.analysis.nulls import benjamini_hochberg, rank_p
+from tl_ext.analysis.selection import matched_on_rate
 from tl_ext.dictionaries.dictionary import Dictionaries, Dictionary, by_id
 from tl_ext.dictionaries.reading import background_statistics
 from tl_ext.errors import InputError

@@ -18,7 +18,8 @@ from tqdm.auto import tqdm
 
 from tl_ext.activations.capture import iterate, locate
 from tl_ext.analysis import similarity
-from tl_ext.analysis.similarity_null import candidates, like_in_frequency, like_in_rate
+from tl_ext.analysis.selection import candidates, matched_on_rate
+from tl_ext.analysis.similarity_null import like_in_frequency
 from tl_ext.concepts.concept import Concept, Example
 from tl_ext.concepts.matched import in_shared_frames
 from tl_ext.dictionaries.dictionary import Dictionary
@@ -226,15 +227,16 @@ def _pools(
     top, found, pool = session.plan.top, {}, set()
     for language in languages:
         chosen = tensors[f"{dictionary.id}/{language.language}/latents"][:, :top].long()
-        rows = torch.full((len(language.concepts), top, POOL), -1)
-        for index in range(len(language.concepts)):
-            group = [int(one) for one in chosen[index] if one >= 0]
-            like = like_in_rate(group, firing_rate, POOL) if group else torch.empty(0, 0)
-            rows[index, : len(group), : like.shape[1]] = like
-            pool.update(group)
+        rows = torch.stack(
+            [
+                matched_on_rate(firing_rate, group, POOL, seed=session.plan.seed)
+                for group in chosen[: len(language.concepts)]
+            ]
+        )
+        pool.update(chosen[: len(language.concepts)].flatten().tolist())
         found[f"{dictionary.id}/{language.language}/rate_pool"] = rows.int()
-        pool.update(rows[rows >= 0].tolist())
-    latents = torch.tensor(sorted(pool), dtype=torch.long)
+        pool.update(rows.flatten().tolist())
+    latents = torch.tensor(sorted(pool - {-1}), dtype=torch.long)
     return found | {
         f"{dictionary.id}/pool": latents.int(),
         f"{dictionary.id}/pool_cosine": similarity.cosine(

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tl_ext.analysis import similarity_null as nulls
+from tl_ext.analysis.intervals import percentiles, resamples
 from tl_ext.analysis.nulls import rank_p
 from tl_ext.study.collecting.word_groups import null_words
 from tl_ext.study.plan import ConceptLabel, DictionaryLabel, Plan
@@ -127,7 +128,7 @@ def _open(stored: Mapping[str, Tensor], plan: Plan, language: str) -> _Language:
         {},
     )
     blocks = min(BLOCKS, int(stored["text"].max()) + 1 if len(stored["text"]) else 0)
-    texts = nulls.resamples(blocks, DRAWS, seed=plan.seed + 1)
+    texts = resamples(blocks, DRAWS, seed=plan.seed + 1)[1:]
     for one in plan.dictionaries:
         groups = _groups(stored, one, language, blocks)
         known: dict[tuple[int, ...], tuple[dict[str, Tensor], dict[str, Tensor]]] = {}
@@ -135,7 +136,7 @@ def _open(stored: Mapping[str, Tensor], plan: Plan, language: str) -> _Language:
             # Concepts in the same frames share everything but which of the words is theirs.
             if (key := tuple(mine.tolist())) not in known:
                 here = replace(groups, activations=groups.activations[:, mine])
-                draws = nulls.resamples(len(mine), DRAWS, seed=plan.seed)
+                draws = resamples(len(mine), DRAWS, seed=plan.seed)[1:]
                 once = nulls.group_similarity(here, plan.top)
                 known[key] = (
                     {measure: values[0] for measure, values in once.items()},
@@ -234,9 +235,9 @@ def _intervals(
     drawn: Sequence[Float[Tensor, "draw word"]], own: int, null: Int[Tensor, " null"]
 ) -> Row:
     """Of the value and of what it has beyond the null words' median, over resampled texts."""
-    low, high = nulls.percentile_interval(torch.stack([one[:, own] for one in drawn]).nanmean(0))
-    excess = torch.stack([nulls.excess_of(one, own, null) for one in drawn]).nanmean(0)
-    excess_low, excess_high = nulls.percentile_interval(excess)
+    means = torch.stack(list(drawn)).nanmean(0)
+    low, high = percentiles(means[:, own])
+    excess_low, excess_high = percentiles(nulls.excess_of(means, own, null))
     return {"low": low, "high": high, "excess_low": excess_low, "excess_high": excess_high}
 
 
