@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 import pytest
+import torch
 from tests.small_study import few_matched
 
 from tl_ext.errors import OutputError
-from tl_ext.plugins import AnalysisSpec, build_manager
+from tl_ext.plugins import AnalysisSpec, build_manager, resolve
 from tl_ext.study.analyses import steering
 from tl_ext.study.run import StudyResult, run_study
 from tl_ext.study.session import Session, open_session
@@ -102,6 +105,65 @@ def test_a_rerun_computes_nothing_again(
     again = run_study(session, result.folder)
     for name, table in result.tables.items():
         pd.testing.assert_frame_equal(again.tables[name], table)
+
+
+def test_other_settings_are_computed_anew_with_all_that_reads_them(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[str] = []
+
+    def module(name: str) -> None:
+        made = ModuleType(name)
+        made.collect = lambda *_: called.append(name) or {"none": torch.zeros(1)}  # type: ignore[attr-defined]
+        made.tabulate = made.draw = lambda *_: {}  # type: ignore[attr-defined]
+        made.settings = lambda: {"draws": draws}  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, name, made)
+
+    def spec(name: str, *needs: str, settings: str | None = None) -> AnalysisSpec:
+        module(name)
+        refs = {part: f"{name}:{part}" for part in ("collect", "tabulate", "draw")}
+        return AnalysisSpec(name, name, needs, caption="", settings=settings, **refs)
+
+    draws = 9
+    specs = (spec("alone"), spec("drawn", settings="drawn:settings"), spec("reads", "drawn"))
+    manager = _Analyses({one.name: one for one in specs})
+    for _ in range(2):
+        run_study(session, tmp_path, manager=manager)  # type: ignore[arg-type]
+        assert called == ["alone", "drawn", "reads"]
+    draws = 10
+    run_study(session, tmp_path, manager=manager)  # type: ignore[arg-type]
+    assert called == ["alone", "drawn", "reads", "drawn", "reads"]
+
+
+class _Analyses:
+    """A plugin manager that knows a few analyses and nothing else."""
+
+    def __init__(self, known: dict[str, AnalysisSpec]) -> None:
+        self.known = known
+
+    def analyses(self) -> dict[str, AnalysisSpec]:
+        return self.known
+
+    def report(self) -> list[object]:
+        return []
+
+
+def test_what_steering_depends_on_is_in_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tl_ext.study.collecting import steering_vectors
+
+    spec = build_manager().analyses()["steering"]
+    settings = resolve(spec.settings or "")
+    before = json.dumps(settings())
+    for place, name in (
+        (steering, "STRENGTHS"),
+        (steering, "SAMPLES"),
+        (steering_vectors, "WORDS"),
+        (steering_vectors, "_texts"),
+    ):
+        with monkeypatch.context() as patched:
+            changed = {"_texts": lambda: {}, "STRENGTHS": (3.0,)}.get(name, 1)
+            patched.setattr(place, name, changed)
+            assert json.dumps(settings()) != before
 
 
 def test_interrupted_midway_it_leaves_whole_files_and_continues(

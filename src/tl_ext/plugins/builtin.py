@@ -15,7 +15,9 @@ from tl_ext.plugins.specs import (
 ADAPTERS: tuple[AdapterSpec, ...] = ()
 
 
-def _analysis(name: str, title: str, caption: str, *needs: str) -> AnalysisSpec:
+def _analysis(
+    name: str, title: str, caption: str, *needs: str, settings: str | None = None
+) -> AnalysisSpec:
     """One of ours: a module of tl_ext.study.analyses with collect, tabulate and draw."""
     module = f"tl_ext.study.analyses.{name}"
     return AnalysisSpec(
@@ -26,6 +28,7 @@ def _analysis(name: str, title: str, caption: str, *needs: str) -> AnalysisSpec:
         tabulate=f"{module}:tabulate",
         draw=f"{module}:draw",
         caption=caption,
+        settings=None if settings is None else f"{module}:{settings}",
     )
 
 
@@ -35,11 +38,13 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
         "dictionary_quality",
         "How far the dictionaries can be trusted",
         "What a dictionary leaves unexplained, none of the following can see.",
+        settings="settings",
     ),
     _analysis(
         "background",
         "Background",
         "What every latent does on background text.",
+        settings="settings",
     ),
     _analysis(
         "readings",
@@ -78,6 +83,7 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
         "Are they more alike than at any other word?",
         "Latents chosen because they fire at one word are alike even with random decoders. So the same "
         "choice is made at many other words, about as frequent, in the same sentences.",
+        settings="settings",
     ),
     _analysis(
         "counterparts",
@@ -85,6 +91,7 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
         "Has a latent a counterpart in every other layer, and is it more than the largest of many?",
         "readings",
         "similarity_null",
+        settings="settings",
     ),
     _analysis(
         "layers",
@@ -96,11 +103,13 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
         "dictionary_matching",
         "One layer's dictionary in the next",
         "How many latents have a counterpart in the next layer's dictionary, beyond what chance gives?",
+        settings="settings",
     ),
     _analysis(
         "token_probabilities",
         "Does the model know the language?",
         "How probable the tokens of the exploration's sentence are, in French and in English.",
+        settings="settings",
     ),
     _analysis(
         "languages",
@@ -115,6 +124,7 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
         "chance, and are they in attention?",
         "readings",
         "similarity_null",
+        settings="settings",
     ),
     _analysis(
         "ablation_effects",
@@ -123,6 +133,7 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
         "the strong ones?",
         "readings",
         "crosslingual",
+        settings="settings",
     ),
     _analysis(
         "steering",
@@ -131,6 +142,7 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
         "in the others, beside its reverse, random directions, a difference of means and the opposite "
         "concept.",
         "readings",
+        settings="settings",
     ),
 )
 

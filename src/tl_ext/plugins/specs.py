@@ -156,6 +156,9 @@ class AnalysisSpec(_Spec):
             needs come by analysis name.
         draw: Reference to `(tables, plan) -> {name: Figure}`.
         caption: What a reader may and may not conclude from it.
+        settings: Reference to a callable without arguments that gives, as a JSON value, what `collect`
+            depends on besides the session and `needs`: numbers of draws, prompts, word lists. What is
+            stored under other settings is not taken up again.
     """
 
     name: str
@@ -165,9 +168,11 @@ class AnalysisSpec(_Spec):
     tabulate: str
     draw: str
     caption: str
+    settings: str | None = None
 
     key: ClassVar[str] = "name"
     required: ClassVar[tuple[str, ...]] = ("collect", "tabulate", "draw")
+    optional: ClassVar[tuple[str, ...]] = ("settings",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

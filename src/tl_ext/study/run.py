@@ -72,6 +72,7 @@ class _Run:
     session: Session
     output: Output
     key: Mapping[str, object]
+    analyses: Mapping[str, AnalysisSpec]
     tensors: dict[str, Mapping[str, Tensor]] = field(default_factory=dict)
     tables: dict[str, Mapping[str, pd.DataFrame]] = field(default_factory=dict)
     sections: list[Section] = field(default_factory=list)
@@ -102,7 +103,7 @@ class _Run:
         needs = {need: self.tensors[need] for need in spec.needs}
         stored = store.remembered(
             self.output.state(spec.name),
-            {"analysis": spec.name, **self.key},
+            {"analysis": spec.name, "settings": self._settings(spec), **self.key},
             lambda: resolve(spec.collect)(self.session, needs),
         )
         plan = self.session.plan
@@ -111,6 +112,15 @@ class _Run:
         figures = resolve(spec.draw)({**known, **made}, plan)
         self.tensors[spec.name] = stored
         return _Part(made, figures)
+
+    def _settings(self, spec: AnalysisSpec) -> dict[str, object]:
+        """The settings of an analysis and, for it reads their tensors, of all that it needs."""
+        found: dict[str, object] = {}
+        for need in spec.needs:
+            found |= self._settings(self.analyses[need])
+        if spec.settings is not None:
+            found[spec.name] = resolve(spec.settings)()
+        return found
 
     def compare(self) -> _Part:
         """The published numbers beside this run's."""
@@ -205,8 +215,8 @@ def run_study(
     """
     manager = manager or build_manager()
     plugins = sorted((one.name, one.version or "") for one in manager.report())
-    run = _Run(session, Output.open(out), {"plugins": plugins, **session.key()})
     analyses = manager.analyses()
+    run = _Run(session, Output.open(out), {"plugins": plugins, **session.key()}, analyses)
     with tqdm(
         total=len(analyses) + 2, desc="study", unit="part", disable=not session.progress
     ) as bar:

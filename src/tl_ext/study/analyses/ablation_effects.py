@@ -12,7 +12,7 @@ import torch
 
 from tl_ext.activations.store import tensor_text, text_tensor
 from tl_ext.analysis import effects
-from tl_ext.analysis.crosslingual import sets
+from tl_ext.analysis.crosslingual import STRONGEST, sets
 from tl_ext.errors import InputError
 from tl_ext.study.analyses.crosslingual import latent_table, pairs
 from tl_ext.study.plan import ConceptLabel, Plan
@@ -54,6 +54,19 @@ class _Question:
             "language": self.concept.language,
             "strong": "taken out" if self.without else "in place",
         }
+
+
+def settings() -> dict[str, object]:
+    """What results depend on besides the session."""
+    from tl_ext.study.collecting import steering_vectors
+
+    return {
+        "random_sets": RANDOM_SETS,
+        "relabelled_sets": RELABELLED_SETS,
+        "strongest": STRONGEST,
+        "least_texts": effects.LEAST_TEXTS,
+        "words": steering_vectors.WORDS,
+    }
 
 
 def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:

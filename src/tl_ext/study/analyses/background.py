@@ -22,6 +22,11 @@ CONTEXTS = 8
 WINDOW = (14, 6)
 
 
+def settings() -> dict[str, object]:
+    """What results depend on besides the session."""
+    return {"contexts": CONTEXTS, "window": WINDOW}
+
+
 def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Read the background; what only continuing an interrupted stream needs is left out."""
     from tl_ext.dictionaries.examples import latent_examples

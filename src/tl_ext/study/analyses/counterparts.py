@@ -50,6 +50,11 @@ def said_first(plan: Plan) -> tuple[ConceptLabel, ...]:
     return plan.in_language(plan.languages[0])
 
 
+def settings() -> dict[str, int]:
+    """What results depend on besides the session."""
+    return {"draws": DRAWS, "matches": MATCHES}
+
+
 def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Counterparts of the top latents and of what they are held against; likeness across layers."""
     from tl_ext.study.collecting.layer_search import Reader, by_correlation, by_cosine

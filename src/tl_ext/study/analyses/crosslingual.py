@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 NAME = "crosslingual"
 
 
+def settings() -> dict[str, int]:
+    """What results depend on besides the session."""
+    from tl_ext.study.collecting import word_members
+
+    return {"words": word_members.WORDS, "frames": word_members.FRAMES}
+
+
 def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """What the tests need beyond the readings.
 

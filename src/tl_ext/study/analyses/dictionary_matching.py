@@ -37,6 +37,11 @@ def pairs(plan: Plan) -> Iterator[tuple[DictionaryLabel, DictionaryLabel]]:
     yield from pairwise(plan.residual)
 
 
+def settings() -> dict[str, int]:
+    """What results depend on besides the session."""
+    return {"draws": DRAWS}
+
+
 def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Nearest neighbours of each pair and of draws of chance, and the best assignment."""
     from tl_ext.study.calls.matching import residual_directions

@@ -28,6 +28,11 @@ COLUMNS = [
 TEXTS = 48  # about a thousand tokens, five forward passes for each dictionary
 
 
+def settings() -> dict[str, int]:
+    """What results depend on besides the session."""
+    return {"texts": TEXTS}
+
+
 def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Evaluate every dictionary on background text."""
     from tl_ext.dictionaries.quality import evaluate_dictionary

@@ -33,6 +33,18 @@ MAY_NOT = (
 )
 
 
+def settings() -> dict[str, int]:
+    """What results depend on besides the session."""
+    from tl_ext.study.collecting import frequencies, word_groups
+
+    return {
+        "spare": word_groups.SPARE,
+        "words": word_groups.NULL_WORDS,
+        "pool": word_groups.POOL,
+        "positions": frequencies.POSITIONS,
+    }
+
+
 def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The strongest latents at every word, and when they fire on background text."""
     from tl_ext.study.collecting.word_groups import read

@@ -28,10 +28,12 @@ from tl_ext.report.page import Figure
 from tl_ext.steering.scoring import harmonic_mean
 from tl_ext.study.analyses.readings import NAME as READINGS
 from tl_ext.study.analyses.readings import Readings
+from tl_ext.study.collecting import steering_vectors
 from tl_ext.study.collecting.steering_vectors import (
     LATENT,
     MEANS,
     Chosen,
+    beginnings,
     choose_vectors,
     neutral,
     prompts,
@@ -59,6 +61,21 @@ def split(plan: Plan) -> Split:
     """Which prompts strengths are chosen on, and which are reported on: by the study's seed alone."""
     most = max(len(listed) for listed in prompts().values())
     return split_prompts(range(most), seed=plan.seed)
+
+
+def settings() -> dict[str, object]:
+    """What results depend on besides the session."""
+    return {
+        "strengths": STRENGTHS,
+        "directions": DIRECTIONS,
+        "samples": SAMPLES,
+        "new_tokens": NEW_TOKENS,
+        "words": steering_vectors.WORDS,
+        "candidates": steering_vectors.CANDIDATES,
+        "prompts": prompts(),
+        "neutral": neutral(),
+        "beginnings": beginnings(),
+    }
 
 
 def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:

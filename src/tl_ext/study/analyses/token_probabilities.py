@@ -25,6 +25,11 @@ TEXTS = (
 )
 
 
+def settings() -> dict[str, object]:
+    """What results depend on besides the session."""
+    return {"texts": TEXTS}
+
+
 def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Logits and ids of each text; tokens as the bytes of their text."""
     from tl_ext.models.tokens import batch, token_strings
