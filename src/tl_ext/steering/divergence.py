@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +15,7 @@ from tl_ext.interventions.applied import applied
 from tl_ext.models.tokens import Batch, batch, listed
 from tl_ext.steering.conditions import Condition, Group, grouped
 from tl_ext.steering.decoding import Positions, rows_held
+from tl_ext.steering.shared_layers import repeated, shares_layers
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -34,7 +36,8 @@ def divergence_each(
 
     In this direction it is what the edit adds to the log-loss on text as the model itself would write
     it: a token the model finds likely and the edit rules out costs much, wherever the edited model
-    would rather be. The model as it is reads each text once, whatever the number of conditions.
+    would rather be. The model as it is reads each text once, whatever the number of conditions; many
+    conditions share the layers below the first they change.
 
     Args:
         model: A hooked model.
@@ -61,8 +64,10 @@ def divergence_each(
         torch.no_grad(),
         tqdm(total=found.numel(), desc=progress, unit="text", disable=progress is None) as bar,
     ):
+        longest = batch(model, [texts[order[-1]]])
+        sharing = [shares_layers(model, group, longest.ids, cached=False) for group in groups]
         # A dictionary that needs context would take padding for context.
-        alone = any(group.needs_context for group in groups)
+        alone = any(group.needs_context for group in groups) or any(sharing)
         start = 0
         while start < len(order):
             chosen = order[start : start + (1 if alone else batch_size)]
@@ -71,11 +76,11 @@ def divergence_each(
             if held < len(chosen):
                 chosen = chosen[:held]
                 tokens = batch(model, [texts[number] for number in chosen])
-            plain = _log_probs(model, tokens, 1)[0]
-            for group in groups:
+            plain = _log_probs(model, tokens, 1)
+            for group, shared in zip(groups, sharing, strict=True):
                 size = max(1, min(held, batch_size) // len(chosen))
                 for members in torch.arange(len(group.members)).split(size):
-                    values = _divergence(model, tokens, plain, group, members, positions)
+                    values = _divergence(model, tokens, plain, group, members, positions, shared)
                     rows = torch.tensor(group.members)[members]
                     found[rows[:, None], torch.tensor(chosen)] = values.cpu()
                     bar.update(values.numel())
@@ -85,12 +90,12 @@ def divergence_each(
 
 def _log_probs(
     model: TransformerBridge, tokens: Batch, times: int
-) -> Float[Tensor, "time text token vocabulary"]:
+) -> Float[Tensor, "row token vocabulary"]:
     """Of the next token, for the texts `times` times over."""
     logits = model(tokens.ids.repeat(times, 1), attention_mask=tokens.mask.long().repeat(times, 1))
     log_probs: Tensor = logits.float().log_softmax(-1)
     log_probs.clamp_(min=_LEAST)
-    return log_probs.reshape(times, *tokens.ids.shape, -1)
+    return log_probs
 
 
 def _divergence(
@@ -100,11 +105,15 @@ def _divergence(
     group: Group,
     members: Tensor,
     positions: Positions,
+    shared: bool,
 ) -> Float[Tensor, "member text"]:
     edits = group.for_rows(members.repeat_interleave(len(tokens.ids)))
     cells = tokens.mask if positions == "everything" else tokens.content
-    with applied(model, edits, cells.repeat(len(members), 1)):
-        steered = _log_probs(model, tokens, len(members))
+    count = len(members)
+    growing = repeated(model, group, count) if shared else nullcontext()
+    with growing, applied(model, edits, cells.repeat(count, 1)):
+        steered = _log_probs(model, tokens, 1 if shared else count)
+    steered = steered.reshape(count, *tokens.ids.shape, -1)
     # The difference first, and in place: a small divergence is not the difference of large numbers.
     by_token = steered.sub_(plain).neg_().mul_(plain.exp()).sum(-1)
     counted = tokens.content

@@ -15,6 +15,7 @@ from tl_ext.interventions.applied import applied
 from tl_ext.models.tokens import Batch, from_ids, prefix_ids
 from tl_ext.steering.conditions import Group
 from tl_ext.steering.decoding import Positions, edited_cells, forward
+from tl_ext.steering.shared_layers import repeated, shares_layers
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -101,6 +102,12 @@ def read(
     lengths = torch.tensor([len(prompt) for prompt in asked.prompts])[rows[:, 1]]
     rows = rows[lengths.argsort(stable=True)]
     members = torch.tensor(group.members)
+    if shared and _one_row_will_do(model, asked, group):
+        for prompt in range(len(asked.prompts)):
+            for member in torch.arange(len(members)).split(batch_size):
+                row = _after_one_prompt(model, asked, group, positions, member, prompt)
+                yield (members[member], torch.full_like(member, prompt)), row
+        return
     if shared:
         for part in rows.split(batch_size):
             member, prompt = part.unbind(-1)
@@ -119,6 +126,69 @@ def read(
         yield (members[member], prompt, word), values
 
 
+def _one_row_will_do(model: TransformerBridge, asked: Asked, group: Group) -> bool:
+    """Whether a prompt can be read as one row for all conditions, and its cache be cropped."""
+    _check_context(model, asked)
+    longest = max(asked.prompts, key=len)
+    ids = torch.tensor([longest], device=model.cfg.device)
+    if not shares_layers(model, group, ids, cached=True):
+        return False
+    _, cache = forward(model, ids, torch.ones_like(ids), use_cache=True)
+    return _croppable(cache)
+
+
+def _croppable(cache: Any) -> bool:
+    return getattr(cache, "is_croppable", False) and not any(cache.is_sliding)
+
+
+def _after_one_prompt(
+    model: TransformerBridge,
+    asked: Asked,
+    group: Group,
+    positions: Positions,
+    member: Int[Tensor, " row"],
+    prompt: int,
+) -> Float[Tensor, "row continuation"]:
+    """One prompt under many conditions, then what each continuation begins with, once."""
+    tokens = from_ids(model, [asked.prompts[prompt]], prefix_length=asked.head)
+    words = [tuple(word) for word in asked.words[prompt]]
+    edits, count = group.for_rows(member), len(member)
+    on_prompt = edited_cells(tokens, positions).repeat(count, 1)
+    # After a beginning of a word: which tokens are asked for.
+    wanted: dict[tuple[int, ...], list[int]] = {}
+    for word in words:
+        for place, token in enumerate(word):
+            wanted.setdefault(word[:place], []).append(token)
+    found: dict[tuple[int, ...], Tensor] = {}
+
+    def look(beginning: tuple[int, ...], logits: Tensor) -> None:
+        asked_for = wanted.pop(beginning, [])
+        values = logits[:, asked_for].float() - logits.float().logsumexp(-1, keepdim=True)
+        found.update(
+            {(*beginning, token): values[:, place] for place, token in enumerate(asked_for)}
+        )
+
+    with (
+        repeated(model, group, count),
+        applied(model, () if positions == "generated" else edits, on_prompt),
+    ):
+        logits, cache = forward(model, tokens.ids, tokens.mask.long(), use_cache=True)
+    look((), logits[:, -1].expand(count, -1))
+    with repeated(model, group, count), applied(model, () if positions == "prompt" else edits):
+        for beginning in sorted(wanted, key=len, reverse=True):
+            if beginning not in wanted:
+                continue  # a longer one began with it
+            more = len(beginning)
+            ids = torch.tensor([beginning], device=tokens.ids.device)
+            attention = torch.cat([tokens.mask.long(), torch.ones_like(ids)], dim=1)
+            logits, _ = forward(model, ids, attention, use_cache=True, cache=cache, keep=more)
+            cache.crop(-more)
+            for place in range(more):
+                look(beginning[: place + 1], logits[:, place].expand(count, -1))
+    sums = [sum(found[word[: place + 1]] for place in range(len(word))) for word in words]
+    return torch.stack([torch.as_tensor(each) for each in sums], dim=-1).cpu()
+
+
 def _after_prompts(
     model: TransformerBridge,
     asked: Asked,
@@ -135,7 +205,7 @@ def _after_prompts(
     _check_context(model, asked)
     with applied(model, () if positions == "generated" else edits, on_prompt):
         logits, cache = forward(model, tokens.ids, tokens.mask.long(), use_cache=True)
-    if not getattr(cache, "is_croppable", False) or any(cache.is_sliding):
+    if not _croppable(cache):
         return None
     first = logits[:, -1].float().log_softmax(-1)
     return torch.stack(

@@ -75,8 +75,9 @@ def word_log_probabilities_each(
 ) -> Float[Tensor, "condition prompt continuation"]:
     """The same under each of several conditions.
 
-    A prompt is read once for each condition, with all conditions that only add vectors in one batch;
-    its keys and values then serve all the continuations. Where a model keeps none that can be taken
+    A prompt is read once for each condition, with all conditions that only add vectors in one batch
+    and, where they are many, only once below the first layer they change; its keys and values then
+    serve all the continuations. Where a model keeps none that can be taken
     back (or an edit needs whole sequences), each continuation is read with its prompt.
 
     Args:
