@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -92,3 +93,44 @@ def test_commands_shown_exist_with_their_options(words: list[str]) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text(encoding="utf-8"))
     assert not [target for target in targets if not (page.parent / target).exists()]
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The `tl-ext` commands that a page or a module shows, as words."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    if page.suffix == ".py":
+        found = re.findall(r"Examples?: (tl-ext .*?)(?:\n\n|\n *" '")', text, re.DOTALL)
+    else:
+        found = re.findall(r"^tl-ext .*", "\n".join(blocks_of(text)), re.MULTILINE)
+    return [shlex.split(one, comments=True) for one in found]
+
+
+def blocks_of(text: str) -> list[str]:
+    return re.findall(r"^```bash\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+SHOWN = [*PAGES, *sorted((ROOT / "src" / "tl_ext" / "cli").glob("*.py"))]
+
+
+@pytest.mark.parametrize("page", SHOWN, ids=lambda page: page.name)
+def test_commands_and_options_exist(page: Path) -> None:
+    from tl_ext.cli import app
+
+    for words in commands(page):
+        group: Any = typer.main.get_command(app)
+        place = 1
+        while hasattr(group, "commands") and place < len(words):
+            assert words[place] in group.commands, " ".join(words)
+            group, place = group.commands[words[place]], place + 1
+        known = {name for option in group.params for name in option.opts}
+        own = words[place : words.index("--") if "--" in words else None]
+        given = {word for word in own if re.fullmatch(r"-[a-z]|--[a-z-]+", word)}
+        assert given <= known, " ".join(words)
+
+
+def test_every_command_is_shown_somewhere() -> None:
+    from tl_ext.cli import app
+
+    group: Any = typer.main.get_command(app)
+    shown = {words[1] for page in PAGES for words in commands(page)}
+    assert set(group.commands) - {"plugins", "fixes"} <= shown

@@ -73,6 +73,11 @@ def test_latents_of_two_languages(checkpoint: Path, dictionaries: Path, tmp_path
     assert {"share_en", "share_fr", "kind"} <= set(pd.read_csv(csv))
 
 
+def test_one_language_is_told_before_anything_is_read(checkpoint: Path) -> None:
+    told = run("crosslingual", "happy", "--languages", "en", "--model", checkpoint, status=2)
+    assert "two languages or more" in told and "background" not in told
+
+
 def test_similarity_of_latents(checkpoint: Path, dictionaries: Path, tmp_path: Path) -> None:
     csv = tmp_path / "similarity.csv"
     run(

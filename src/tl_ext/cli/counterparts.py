@@ -33,6 +33,8 @@ def counterparts(
     Compared are dictionaries of the same kind of hook point: directions in the residual stream, those
     at hook_z through W_O, and activations over background text, the counterpart chosen on one half and
     measured on the other.
+
+    Example: tl-ext counterparts blocks.4.hook_resid_pre:451,903 --background sentences.txt
     """
     from tl_ext.cli import chosen
     from tl_ext.study.calls.counterparts import counterparts as find

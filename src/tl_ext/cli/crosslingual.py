@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tl_ext.cli import options
+from tl_ext.errors import InputError
 
 
 def crosslingual(
@@ -21,10 +22,12 @@ def crosslingual(
     layer: options.Layer = None,
     top: options.Top = 5,
     seed: options.Seed = 0,
+    batch_size: options.BatchSize = 32,
     csv: options.Csv = None,
     figure: options.Figure = None,
     device: options.Device = None,
     trust_remote_code: options.Trust = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Print how many latents belong to a concept in all its languages and in any, and the first of them.
 
@@ -36,18 +39,32 @@ def crosslingual(
     from tl_ext.study.session import BACKGROUND_TOKENS, background_texts
 
     said = chosen.concepts_named([name], concepts, options.split(languages))
+    if len(said) < 2:
+        raise InputError(
+            f"{name!r} in {', '.join(one.language for one in said) or 'no language asked for'}: two "
+            "languages or more are compared, as --languages en,fr."
+        )
     hooked, loaded = chosen.open_both(
         model, dictionaries, layer=layer, device=device, trust_remote_code=trust_remote_code
     )
-    texts, _ = background_texts(background, hooked, seed=seed, progress=True)
+    texts, _ = background_texts(background, hooked, seed=seed, progress=not quiet)
     known = background_statistics(
         hooked,
         loaded,
         texts,
+        batch_size=batch_size,
         max_tokens=min(int(hooked.cfg.n_ctx), BACKGROUND_TOKENS),
-        progress="background",
+        progress=None if quiet else "background",
     )
-    found = crosslingual_features(hooked, loaded, said, background=known, seed=seed, progress=True)
+    found = crosslingual_features(
+        hooked,
+        loaded,
+        said,
+        background=known,
+        seed=seed,
+        batch_size=batch_size,
+        progress=not quiet,
+    )
     chosen.show(found.shares.drop(columns=["hook_point", "layer"]), formats={"share": ".1%"})
     best = found.shown().groupby("dictionary", sort=False).head(top)
     columns = [f"p_{one.language}" for one in said]

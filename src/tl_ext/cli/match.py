@@ -51,6 +51,8 @@ def match(
     """Match the latents of two dictionaries by their decoder directions, beside chance.
 
     Directions at hook_z are compared in the residual stream, through W_O.
+
+    Example: tl-ext match blocks.2.hook_resid_pre blocks.3.hook_resid_pre
     """
     from tl_ext.cli import chosen
     from tl_ext.study.calls.matching import match_dictionaries

@@ -32,6 +32,8 @@ def similarity_null(
     """Compare the strongest latents of concepts with those of other words in the same sentences.
 
     Words of a concept file are compared with those it lists under `matched`.
+
+    Example: tl-ext similarity-null happy --languages en --layer 4
     """
     from tl_ext.cli import chosen
     from tl_ext.concepts.loading import load_matched
