@@ -36,8 +36,10 @@ def test_a_summary_names_where_decisions_differ() -> None:
     ]
 
 
-def test_a_spread_of_zero_over_concepts_is_no_interval() -> None:
+def test_a_spread_of_zero_over_concepts_is_no_certainty() -> None:
     assert math.isnan(row(0.5)["low"])
+    none = row(1.0, share=0.0)
+    assert none["low"] == 0 and none["high"] == pytest.approx(1 - 0.025**0.5)
 
 
 def test_the_trend_s_interval_is_over_redrawn_texts_and_holds_its_slope() -> None:

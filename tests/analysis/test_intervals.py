@@ -9,7 +9,14 @@ import pytest
 import torch
 from scipy import stats
 
-from tl_ext.analysis.intervals import Interval, bootstrap, fieller, mean_interval, resamples
+from tl_ext.analysis.intervals import (
+    Interval,
+    bootstrap,
+    fieller,
+    mean_interval,
+    resamples,
+    share_interval,
+)
 from tl_ext.errors import InputError
 
 VALUES = np.array([1.0, 2.0, 4.0, 8.0])
@@ -74,3 +81,13 @@ def test_resamples_begin_with_the_texts_and_are_the_same_for_the_same_number() -
     assert (weights.sum(1) == 7).all()
     assert torch.equal(weights, resamples(7, 20, seed=3))
     assert resamples(0, 3, seed=0).shape == (4, 0)
+
+
+def test_shares_that_are_all_none_or_all_have_an_interval_too() -> None:
+    mean, found = share_interval([0.0, 0.0, 0.0, math.nan])
+    assert mean == 0 and found.low == 0
+    assert (1 - found.high) ** 3 == pytest.approx(0.025)
+    assert share_interval([1.0] * 3)[1] == pytest.approx((1 - found.high, 1.0))
+    assert math.isnan(share_interval([0.4, 0.4])[1].low)
+    assert share_interval([0.0, 0.3])[1] == (0.0, 1.0)
+    assert math.isnan(share_interval([])[0])

@@ -280,3 +280,7 @@ def test_counts_compare_the_two_nulls() -> None:
     assert "Of 4 tests" in first and "1 is shown" in first and "1 could not be made" in first
     assert "cosine 33% and 67%" in second
     assert "Nothing could be tested" in nulls.counts(nulls.decide(table.tail(1)))[0]
+    few = table.assign(words=12, smallest_p=1 / 13)
+    assert nulls.counts(nulls.decide(few)) == [
+        "None of 4 tests can decide: with at most 12 matched words p is at least 0.077."
+    ]

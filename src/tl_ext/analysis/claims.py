@@ -16,7 +16,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from tl_ext.analysis.counterparts import Share, simes
-from tl_ext.analysis.intervals import UNDEFINED, Interval, mean_interval
+from tl_ext.analysis.intervals import Interval, share_interval
 from tl_ext.analysis.layers import (
     distance_slope,
     distance_trend,
@@ -24,8 +24,6 @@ from tl_ext.analysis.layers import (
     mean_defined,
 )
 from tl_ext.analysis.nulls import Decision, benjamini_hochberg, decision
-
-ROUNDING = 1e-9
 
 EXIST = "counterparts exist"
 NEARBY = "nearby layers are more alike"
@@ -79,15 +77,13 @@ def exist(tests: Sequence[Share], against: str) -> Claim:
         against: The null: a key of `AGAINST`.
     """
     together = simes(list(tests))
-    _, interval = mean_interval([one.share for one in tests])
-    if interval.high - interval.low < ROUNDING:
-        interval = UNDEFINED  # a spread of zero over a few concepts is no certainty
+    _, interval = share_interval([one.share for one in tests])
     return Claim(
         claim=EXIST,
         against=AGAINST[against],
         value=together.share,
-        low=float(np.maximum(interval.low, 0)),
-        high=float(np.minimum(interval.high, 1)),
+        low=interval.low,
+        high=interval.high,
         null=together.null_share,
         p=together.p,
         smallest=together.smallest,

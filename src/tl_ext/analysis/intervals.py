@@ -21,6 +21,8 @@ from tl_ext.errors import InputError
 DRAWS = 999
 """Resamples behind an interval where no other number is named."""
 
+_ALIKE = 1e-9  # shares that differ by less are one
+
 
 class Interval(NamedTuple):
     """The two ends of an interval; NaN where there is none to be had.
@@ -63,6 +65,32 @@ def mean_interval(values: ArrayLike, *, level: float = 0.95) -> tuple[float, Int
         return mean, UNDEFINED
     half = float(t.ppf((1 + level) / 2, len(known) - 1) * known.std(ddof=1) / math.sqrt(len(known)))
     return mean, Interval(mean - half, mean + half)
+
+
+def share_interval(shares: ArrayLike, *, level: float = 0.95) -> tuple[float, Interval]:
+    """The mean of shares over units and its interval, within 0 and 1.
+
+    Args:
+        shares: One a unit, each from 0 to 1; NaN, a unit without a value, is left out.
+        level: Of the interval.
+
+    Returns:
+        The mean and Student's interval. Where every unit's share is 0 (or 1) there is no spread to tell
+        an interval from; then it reaches to the largest (smallest) mean under which that happens in one
+        of two tails: no shares with a mean beyond m are all 0 with a higher chance than (1 - m)^units.
+        Undefined for units that are all alike otherwise.
+    """
+    known = _column(shares, "shares")
+    known = known[~np.isnan(known)]
+    mean, found = mean_interval(known, level=level)
+    if not len(known):
+        return mean, found
+    if np.ptp(known) < _ALIKE:
+        reach = ((1 - level) / 2) ** (1 / len(known))
+        if mean < _ALIKE:
+            return mean, Interval(0.0, 1 - reach)
+        return mean, Interval(reach, 1.0) if mean > 1 - _ALIKE else UNDEFINED
+    return mean, Interval(max(found.low, 0.0), min(found.high, 1.0))
 
 
 def bootstrap(

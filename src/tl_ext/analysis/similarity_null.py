@@ -394,6 +394,11 @@ def counts(table: pd.DataFrame, level: float = LEVEL) -> list[str]:
     made = table[table["p"].notna()]
     if made.empty:
         return ["Nothing could be tested: there are no matched words, or no measure is defined."]
+    if made["adjusted"].isna().all():
+        return [
+            f"None of {len(table)} tests can decide: with at most {made['words'].max()} matched words p is "
+            f"at least {made['smallest_p'].min():.3f}."
+        ]
     shown = int((made["decision"] == "shown").sum())
     said = [
         f"Of {len(table)} tests, one per dictionary, concept and measure, {shown} "

@@ -47,6 +47,9 @@ def test_the_call_has_a_row_per_latent_measure_and_other_layer(
     )
     known = table.dropna(subset=["p"])
     assert ((known["p"] > 0) & (known["p"] <= known["p_adjusted"] + 1e-12)).all()
+    assert (known["p"] >= known["smallest_p"]).all()
+    undecided = found.table["p"].isna() | (found.table["smallest_p"] > 0.05)
+    assert ((found.table["decision"] == "cannot decide") == undecided).all()
 
 
 def test_the_call_draws_a_panel_per_latent_and_measure(found: Counterparts) -> None:

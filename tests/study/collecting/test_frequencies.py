@@ -9,6 +9,7 @@ from tests.tiny import tiny_model
 from tl_ext.concepts.concept import Example
 from tl_ext.concepts.spans import word_spans
 from tl_ext.models.tokens import batch
+from tl_ext.study.collecting import frequencies
 from tl_ext.study.collecting.frequencies import log_frequencies
 
 TEXTS = ["w5 w6 w7 w20", "w8 w6", "w30 w31 w32 w9"]
@@ -45,3 +46,12 @@ def test_the_batch_size_does_not_matter() -> None:
     one = log_frequencies(model, examples, TEXTS, batch_size=1)
     many = log_frequencies(model, examples, TEXTS, batch_size=8)
     torch.testing.assert_close(one, many, atol=1e-4, rtol=1e-4)
+
+
+def test_the_background_counts_from_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not its shortest texts, whether they are cut or not."""
+    model, examples = tiny_model("gpt2"), [Example("w5 w6 w7", "w6")]
+    beginning = log_frequencies(model, examples, TEXTS[:1])
+    positions = int(batch(model, TEXTS[:1]).content.sum())
+    monkeypatch.setattr(frequencies, "POSITIONS", positions)
+    torch.testing.assert_close(log_frequencies(model, examples, TEXTS, batch_size=1), beginning)

@@ -395,12 +395,17 @@ def _figure(panels: Sequence[Lines], family: Family, plan: Plan) -> Figure:
             "latents of each other layer is. Directions are compared in the residual stream, those at "
             "hook_z through W_O; a correlation's counterpart is chosen on every other background text "
             "and measured on the rest. Lines without points of their own are the 99th percentiles of "
-            "the same maximum for other latents that fire as often, for the top latents at other "
+            "the same similarity for other latents that fire as often, for the top latents at other "
             "words, and for chance: directions reflected, activations moved along the text."
         ),
-        may="Which latents have a counterpart in which layers, and that it is no largest of many.",
+        may=(
+            "Which latents have a counterpart nearer than 99 in 100 come by chance. Whether there are more "
+            "such than one in a hundred is tested over a concept's latents and all layers, not here."
+        ),
         may_not=(
             "That a latent below the first two lines has no counterpart: other latents have counterparts "
-            "too. Only chance says what having none looks like."
+            "too. Only chance says what having none looks like.",
+            "That latents which fire alike mean alike: by chance the one knows nothing of the other's text, "
+            "so that firing in the same language or at the same places is enough to exceed it.",
         ),
     )

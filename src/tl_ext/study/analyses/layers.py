@@ -143,6 +143,8 @@ def draw(tables: Mapping[str, pd.DataFrame], plan: Plan) -> dict[str, Figure]:
                 "That latents of one concept are independent of one another: they were selected "
                 "together. Only the words' null repeats the selection.",
                 "That what holds over other words holds for these concepts.",
+                "That being the first is why a first layer is less alike: another layer may be unlike the "
+                "rest as well, for all words alike.",
             ),
         )
     }

@@ -195,7 +195,7 @@ def _beside_figure(
         mark,
         caption=(
             f"The heatmap: the {plan.top} latents that fire most at each concept of "
-            f"{concept.language!r}, chosen on the first half of the sentences ({words['frames']}). Beside it "
+            f"{concept.language!r}, chosen on every second sentence ({words['frames']} of them). Beside it "
             f"each measure for the {plan.top} strongest latents of {words['null_words']} matched words "
             "(bars), which fit the same sentences and say nothing like the concepts, and for "
             f"{concept.label} (line). Activations are compared on the half of the "

@@ -12,7 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from tl_ext.analysis.counterparts import percentile
-from tl_ext.analysis.nulls import benjamini_hochberg, rank_p
+from tl_ext.analysis.nulls import benjamini_hochberg, decision, rank_p, smallest_p
 from tl_ext.analysis.selection import matched_on_rate
 from tl_ext.dictionaries.dictionary import Dictionaries, Dictionary, by_id
 from tl_ext.dictionaries.reading import background_statistics
@@ -47,7 +47,8 @@ class Counterparts:
             `null_99_firing_rate` (the 99th percentile of the same maximum for latents of the same layer
             that fire as often), `null_99_chance` (for the latent itself when nothing corresponds), `p`
             (of a similarity at least as high among the latents that fire as often), `p_adjusted`
-            (Benjamini-Hochberg over the other dictionaries).
+            (Benjamini-Hochberg over the other dictionaries), `smallest_p` (that so many latents could
+            give), `decision`.
     """
 
     table: pd.DataFrame
@@ -166,6 +167,10 @@ def counterparts(
     table["p_adjusted"] = table.groupby(["dictionary", "latent", "measure"])["p"].transform(
         benjamini_hochberg
     )
+    table["decision"] = [
+        decision(p, smallest)
+        for p, smallest in zip(table["p_adjusted"], table["smallest_p"], strict=True)
+    ]
     return Counterparts(table)
 
 
@@ -195,6 +200,7 @@ def _rows(
                 "null_99_firing_rate": percentile(like[:, other]),
                 "null_99_chance": percentile(found.chance[:, place, other].numpy()),
                 "p": rank_p(similarity, like[:, other]),
+                "smallest_p": smallest_p(len(like)),
             }
 
 

@@ -59,6 +59,7 @@ def log_frequencies(
     log_mean = _mean_probability(model, background, tokens, batch_size, max_tokens).log()
     found = log_mean.clone()
     several = [index for index, (start, end) in enumerate(first) if end - start > 1]
+    several.sort(key=lambda index: len(examples[index].text))
     for chosen, part, log_probs in _read(
         model, [examples[index].text for index in several], batch_size, None, progress
     ):
@@ -97,12 +98,10 @@ def _read(
     max_tokens: int | None,
     progress: str | None,
 ) -> Iterator[tuple[list[int], Batch, Float[Tensor, "text token vocabulary"]]]:
-    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-    if max_tokens is not None:
-        order = list(range(len(texts)))  # a beginning of the background, not its shortest texts
-    with tqdm(total=len(order), desc=progress, unit="text", disable=progress is None) as bar:
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
+    # In the order given: a beginning of the background is not its shortest texts.
+    with tqdm(total=len(texts), desc=progress, unit="text", disable=progress is None) as bar:
+        for start in range(0, len(texts), batch_size):
+            chosen = list(range(start, min(start + batch_size, len(texts))))
             part = batch(model, [texts[index] for index in chosen], max_tokens=max_tokens)
             with torch.no_grad():
                 logits = model(part.ids, **part.forward_arguments()).float()
