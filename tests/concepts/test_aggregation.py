@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_ext.concepts import aggregate, word_rows
+from tl_ext.concepts import aggregate
 from tl_ext.concepts.aggregation import aggregate_each
 from tl_ext.errors import InputError
 
@@ -75,35 +75,6 @@ def test_what_cannot_aggregate(over_tokens: Any, message: str) -> None:
 def test_no_tokens_make_no_row() -> None:
     with pytest.raises(InputError, match=r"these are \[0, 3\]"):
         aggregate(torch.ones(0, 3))
-
-
-def test_occurrences_are_averaged_whatever_their_number_of_tokens() -> None:
-    rows = torch.tensor([[1.0], [2.0], [4.0], [8.0]])
-    assert word_rows([rows], [[(0, 2), (3, 4)]]).tolist() == [[(1 + 2 + 8) / 2]]
-    assert word_rows([rows], [[(0, 2), (3, 4)]], "max").tolist() == [[(2 + 8) / 2]]
-
-
-def test_one_row_for_each_text_padded_or_not() -> None:
-    padded = torch.arange(24.0).reshape(2, 4, 3)
-    spans = [[(0, 1)], [(1, 3), (2, 3)]]
-    rows = word_rows(padded, spans, "mean")
-    assert rows.shape == (2, 3)
-    assert rows.equal(word_rows([padded[0][:1], padded[1]], spans, "mean"))
-
-
-@pytest.mark.parametrize(
-    ("rows", "spans", "message"),
-    [
-        ([], [], "0 texts of rows and 0 of spans"),
-        ([torch.ones(2, 1)], [], "1 texts of rows and 0 of spans"),
-        ([torch.ones(2, 1)], [[]], "Text 0 has no occurrence"),
-        ([torch.ones(2, 1)], [[(1, 3)]], "does not lie within its 2 rows"),
-        ([torch.ones(2, 1)], [[(1, 1)]], "does not lie within its 2 rows"),
-    ],
-)
-def test_spans_that_do_not_fit(rows: Any, spans: Any, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        word_rows(rows, spans)
 
 
 @given(

@@ -8,7 +8,7 @@ loads torch until it is given a tensor.
 
 from __future__ import annotations
 
-from tl_ext.concepts.aggregation import aggregate, word_rows
+from tl_ext.concepts.aggregation import aggregate
 from tl_ext.concepts.concept import Concept, Example
 from tl_ext.concepts.loading import dump_concepts, load_concepts, load_matched
 from tl_ext.concepts.spans import occurrences, word_spans, word_spans_many
@@ -21,7 +21,6 @@ __all__ = [
     "load_concepts",
     "load_matched",
     "occurrences",
-    "word_rows",
     "word_spans",
     "word_spans_many",
 ]

@@ -1,13 +1,13 @@
 """From one row a token to one row a text.
 
 A word of several tokens has several rows. Inside one occurrence `over_tokens` makes them one (the
-exploration adds them: heureux is " he" + "ure" + "ux"); the occurrences of a text are averaged,
-and so, by the caller, are the texts.
+exploration adds them: heureux is " he" + "ure" + "ux"). The caller averages the occurrences of a text,
+and then the texts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from tl_ext.errors import InputError, nearest
@@ -103,57 +103,3 @@ def aggregate_each(
             rows, str(over_tokens), lengths=torch.tensor(lengths, device=rows.device)
         )
     return torch.stack([aggregate(word, over_tokens) for word in rows.split(list(lengths))])
-
-
-def word_rows(
-    rows: Float[Tensor, "text token d"] | Sequence[Float[Tensor, "token d"]],
-    spans: Sequence[Sequence[tuple[int, int]]],
-    over_tokens: OverTokens = "sum",
-) -> Float[Tensor, "text d"]:
-    """One row for each text: its word's tokens made one, its occurrences averaged.
-
-    Args:
-        rows: For each text one row for each token: a padded batch, or tensors of their own lengths.
-        spans: For each text the half-open ranges of its rows that hold the word, one for each
-            occurrence. For a padded batch its `offset` is already added.
-        over_tokens: What is done inside one occurrence; see
-            [`aggregate`][tl_ext.concepts.aggregation.aggregate].
-
-    Returns:
-        One row for each text.
-
-    Raises:
-        InputError: There are no texts, not as many spans as texts, a text without an occurrence, or
-            a span that does not lie within its text's rows.
-    """
-    import torch
-
-    if not len(rows) or len(rows) != len(spans):
-        raise InputError(
-            f"{len(rows)} texts of rows and {len(spans)} of spans. Give one or more, and as many "
-            "of each."
-        )
-    return torch.stack(
-        [
-            torch.stack(list(_occurrence_rows(i, rows[i], spans[i], over_tokens))).mean(dim=0)
-            for i in range(len(rows))
-        ]
-    )
-
-
-def _occurrence_rows(
-    text: int,
-    rows: Float[Tensor, "token d"],
-    spans: Sequence[tuple[int, int]],
-    over_tokens: OverTokens,
-) -> Iterable[Float[Tensor, " d"]]:
-    if not spans:
-        raise InputError(f"Text {text} has no occurrence of its word. Leave the text out.")
-    for start, end in spans:
-        # A slice would silently be cut short.
-        if not 0 <= start < end <= len(rows):
-            raise InputError(
-                f"The span {start}:{end} of text {text} does not lie within its {len(rows)} rows. "
-                "Spans count the tokens of the text itself: add the batch's offset, once."
-            )
-        yield aggregate(rows[start:end], over_tokens)
