@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from tl_ext.cli import options
+from tl_ext.cli import options, vectors
 from tl_ext.errors import InputError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tl_ext.concepts.concept import Concept
 
 SHOWN = ["set", "quantity", "measure", "moment", "matched"]
 SHOWN += ["effect", "random", "difference", "low", "high", "p", "adjusted", "decision"]
@@ -68,8 +63,8 @@ def ablate(
     if len(ids) > 1:
         raise InputError(f"The sets are of {', '.join(sorted(ids))}; one dictionary is expected.")
     out = chosen.latents_named(f"{named[0][0]}:{without}")[1] if without else []
-    said = _one(concept, language, concepts)
-    other = _one(against, language, concepts) if against else None
+    said = vectors.concept_in(concept, concepts, (language,))[0]
+    other = vectors.concept_in(against, concepts, (language,))[0] if against else None
     hooked, loaded = chosen.open_both(
         model, dictionaries, device=device, trust_remote_code=trust_remote_code
     )
@@ -91,12 +86,3 @@ def ablate(
     for sentence in found.verdicts():
         typer.echo(sentence)
     chosen.write(found.summary, csv, None, None)
-
-
-def _one(name: str, language: str, file: Path | None) -> Concept:
-    from tl_ext.cli import chosen
-
-    found = chosen.concepts_named([name], file, (language,))
-    if not found:
-        raise InputError(f"{name!r} is not said in {language!r}.")
-    return found[0]

@@ -5,4 +5,7 @@
 - `tabulate(tensors, plan)` turns stored tensors, its own and those it needs, by analysis name, into
   tables. It is pure.
 - `draw(tables, plan)` turns tables into figures by file name.
+
+`settings()`, where there is one, says what `collect` depends on besides the session and `needs`. What goes
+beyond one look lies in `study.collecting`, `study.tabulating` and `study.drawing`.
 """
