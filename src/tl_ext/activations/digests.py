@@ -9,19 +9,19 @@ import torch
 
 
 def digest(named: Iterable[tuple[str, object]]) -> str:
-    """A short mark that changes when weights change; sums are enough to tell checkpoints apart.
+    """A short mark that changes when weights change, or their order.
 
     Args:
         named: Tensors, numbers and words by name, such as `model.named_parameters()`.
     """
     parts: list[object] = []
-    with torch.no_grad():
-        for name, one in named:
-            if isinstance(one, torch.Tensor):
-                values = one.double()
-                parts.append((name, tuple(one.shape), float(values.sum()), float(values.norm())))
-            else:
-                parts.append((name, one))
+    for name, one in named:
+        if isinstance(one, torch.Tensor):
+            held = one.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            values = hashlib.sha256(held.numpy().data).hexdigest()
+            parts.append((name, str(one.dtype), tuple(one.shape), values))
+        else:
+            parts.append((name, one))
     return sha(repr(parts))
 
 
