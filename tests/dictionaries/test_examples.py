@@ -232,6 +232,26 @@ def test_an_interrupted_stream_continues_to_the_same_result(
     assert set(seen) == set(range(60, 65)) and more.texts == 65
 
 
+def test_interrupted_while_it_is_written_it_still_continues_to_the_same_result(
+    dictionaries: Dictionaries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "CHUNK_TEXTS", 8)
+    model, more = tiny_model("gpt2"), corpus()
+    latent_examples(model, dictionaries, more[:48], n=3, out=tmp_path)
+
+    def broken(*_: object) -> None:
+        raise Broken
+
+    with monkeypatch.context() as patched:
+        # The contexts are those of all texts by now, the counts those of the first.
+        patched.setattr("tl_ext.dictionaries.example_records.DictionaryExamples.table", broken)
+        with pytest.raises(Broken):
+            latent_examples(model, dictionaries, more, n=3, out=tmp_path)
+    found = latent_examples(model, dictionaries, more, n=3, out=tmp_path)
+    same(found, latent_examples(model, dictionaries, more, n=3))
+    same(LatentExamples.load(tmp_path), found)
+
+
 def test_a_folder_of_something_else_is_refused(dictionaries: Dictionaries, tmp_path: Path) -> None:
     model = tiny_model("gpt2")
     latent_examples(model, dictionaries, TEXTS, out=tmp_path)

@@ -123,6 +123,7 @@ def latent_examples(
     reading = _Reading(model, chosen, n=n, window=window)
     folder = None if out is None else Path(out).expanduser()
     key: dict[str, object] = {}
+    stored = None
     if folder is not None:
         files.prepare(folder)
         key = _key(model, chosen, settings)
@@ -155,6 +156,9 @@ def latent_examples(
     )
     found = LatentExamples(tensors)
     if folder is not None:
+        if stored is not None:
+            # Interrupted between two files of another age, it goes on from here and not from them.
+            files.save(folder, reading.state(reader.position), key)
         files.write(folder, tensors, found.values(), key)
     return found
 
