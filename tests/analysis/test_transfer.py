@@ -8,6 +8,7 @@ import pytest
 from tests.planted import steering as planted
 from tests.planted.steering import SPLIT, Planted, sweep
 
+from tl_ext.analysis.dose import Split
 from tl_ext.analysis.transfer import transfer
 from tl_ext.errors import InputError
 
@@ -69,6 +70,13 @@ def test_both_directions_of_transfer_are_told() -> None:
     }
     assert (table["adjusted"] >= table["p"]).all()
     assert transfer(rows, SPLIT, [{"happy (en)": "en"}], by="balance").empty
+
+
+def test_one_prompt_cannot_decide() -> None:
+    rows = sweep({"a": Planted("tried", {"en": 1.0}), "b": Planted("tried", {"en": 1.0})}, random=0)
+    one = Split(SPLIT.choosing, SPLIT.reporting[:1])
+    (found,) = transfer(rows, one, [{"a": "fr", "b": "en"}], by="balance").to_dict("records")
+    assert "cannot decide" in found["sentence"] and "no difference shown" not in found["sentence"]
 
 
 def test_two_vectors_of_one_language_are_refused() -> None:

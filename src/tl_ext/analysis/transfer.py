@@ -131,7 +131,9 @@ def _ratio(there: Values, here: Values) -> dict[str, object]:
 
 def _sentence(row: Mapping[str, Any]) -> str:
     difference = Interval(row["difference_low"], row["difference_high"])
-    if row["adjusted"] <= LEVEL and difference.excludes():
+    if math.isnan(row["adjusted"]):
+        told = "cannot decide, for too few prompts, whether more or less than"
+    elif row["adjusted"] <= LEVEL and difference.excludes():
         told = "more than" if compared(difference) == "better" else "less than"
     else:
         told = "no difference shown from"
