@@ -161,6 +161,11 @@ def transfers_fully(seed: int) -> float:
     return float(transferred(seed, ratio=1.0)["p"])
 
 
+def verdict_on(seed: int, slope: float, *, even: float = 0.0) -> str:
+    """The verdict on a vector of this slope beside 39 random ones, whose slopes spread by 0.2."""
+    return str(judged(sweep(one_vector(slope, even=even), seed=seed))["verdict"])
+
+
 def chosen_where_reported(seed: int) -> float:
     """Naive: the strength with the largest change, and that change on the same prompts."""
     generator = np.random.default_rng(seed)
