@@ -7,7 +7,7 @@ length, and every text is scored for the concept, fluency, diversity, language a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -132,13 +132,9 @@ def steering_sweep(
         "expected": language,
         "among": tuple(among),
     }
-    rows = pd.concat(
-        [
-            table.assign(**_columns(trial, language))
-            for trial, table in _tables(tried, conditions, measured, specs, offered)
-        ],
-        ignore_index=True,
-    ).reindex(columns=[*CONDITION, *_TEXT, *score_columns([one.name for one in specs]), "odds"])
+    tables = _tables(conditions, measured, specs, offered)
+    rows = _rows([None, *tried], [tables[number] for number in (0, *conditions.of_trial)], language)
+    rows = rows[[*CONDITION, *_TEXT, *score_columns([one.name for one in specs]), "odds"]]
     mapped = rows[[f"{spec.name}_unit" for spec in specs]]
     rows["harmonic"] = harmonic_mean(mapped).where(rows["sample"].notna())
     return Sweep(
@@ -237,30 +233,37 @@ def _measured(
 
 
 def _tables(
-    tried: Sequence[Trial],
     conditions: _Conditions,
     measured: _Measured,
     specs: Sequence[ScorerSpec],
     offered: dict[str, Any],
-) -> Iterator[tuple[Trial | None, pd.DataFrame]]:
-    """Texts and scores of the model as it is (None), and of each trial."""
+) -> list[pd.DataFrame]:
+    """Texts and scores under each condition."""
     blank = _blank(measured.texts[0])
     of_the_edit = [spec for spec in specs if spec.name in _OF_THE_EDIT]
-    tables: dict[int, pd.DataFrame] = {}
-    for trial, number in zip([None, *tried], [0, *conditions.of_trial], strict=True):
-        if number not in tables:
-            written = number in measured.texts
-            made = measured.texts.get(number, blank)
-            more = {
-                "word_log_probs": measured.log_probs[number],
-                "divergence": measured.divergence[number],
-            }
-            scores = scored(made, specs if written else of_the_edit, {**offered, **more})
-            table = _texts(made, written).join(scores)
-            odds = measured.odds
-            table["odds"] = np.nan if odds is None else odds[number][made.prompt].numpy()
-            tables[number] = table
-        yield trial, tables[number]
+    tables = []
+    for number in range(len(conditions.edits)):
+        written = number in measured.texts
+        made = measured.texts.get(number, blank)
+        more = {
+            "word_log_probs": measured.log_probs[number],
+            "divergence": measured.divergence[number],
+        }
+        scores = scored(made, specs if written else of_the_edit, {**offered, **more})
+        odds = measured.odds
+        scores["odds"] = np.nan if odds is None else odds[number][made.prompt].numpy()
+        tables.append(pd.DataFrame({**_texts(made, written), **scores}))
+    return tables
+
+
+def _rows(
+    tried: Sequence[Trial | None], tables: Sequence[pd.DataFrame], language: str | None
+) -> pd.DataFrame:
+    """The tables of trials one below the other, and before each row what its trial is."""
+    rows = pd.concat(tables, ignore_index=True)
+    trial = pd.DataFrame([_columns(one, language) for one in tried])
+    shared = trial.iloc[np.repeat(np.arange(len(tables)), [len(table) for table in tables])]
+    return pd.concat([shared.reset_index(drop=True), rows], axis=1)
 
 
 def _columns(trial: Trial | None, language: str | None) -> dict[str, Any]:
@@ -275,16 +278,13 @@ def _columns(trial: Trial | None, language: str | None) -> dict[str, Any]:
     return dict(zip(CONDITION, shared, strict=True))
 
 
-def _texts(made: Generations, written: bool) -> pd.DataFrame:
-    sample = pd.array(made.sample.tolist() if written else [None] * len(made), dtype="Int64")
-    return pd.DataFrame(
-        {
-            "prompt_index": made.prompt.tolist(),
-            "prompt": [made.prompts[number] for number in made.prompt.tolist()],
-            "sample": sample,
-            "text": list(made.texts) if written else [None] * len(made),
-        }
-    )
+def _texts(made: Generations, written: bool) -> dict[str, Any]:
+    return {
+        "prompt_index": made.prompt.numpy(),
+        "prompt": [made.prompts[number] for number in made.prompt.tolist()],
+        "sample": pd.array(made.sample.tolist() if written else [None] * len(made), dtype="Int64"),
+        "text": list(made.texts) if written else [None] * len(made),
+    }
 
 
 def _blank(made: Generations) -> Generations:
