@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -30,7 +30,7 @@ class Claim:
         name: As the table calls it.
         draw: The p of one world, from a seed.
         level: What the test claims.
-        naive: Whether it is a test that nobody should use, shown for what it does.
+        naive: Whether it is a test, or a reading of one, that nobody should use, shown for what it does.
     """
 
     name: str
@@ -63,6 +63,11 @@ CLAIMS: tuple[Claim, ...] = (
         naive=True,
     ),
     Claim("first layer, 8 concepts", layers.first_alike),
+    Claim(
+        "first layer, 8 concepts, every layer unlike the others for all of them",
+        layers.first_of_many_unlike,
+        naive=True,
+    ),
     Claim(
         "similarity, other words: directions (top-k at a random vector, random decoder)",
         nulls.chosen_alike_by_direction,
@@ -115,6 +120,66 @@ CLAIMS: tuple[Claim, ...] = (
 )
 
 
+@dataclass(frozen=True)
+class Power:
+    """How often a test says "shown" in worlds where what it tests for is there.
+
+    Attributes:
+        name: Of the claim.
+        draw: The p of one such world, from a seed; its docstring says what is planted.
+        least: The least share of worlds in which the test rejects.
+        worlds: How many are drawn.
+    """
+
+    name: str
+    draw: Callable[[int], float]
+    least: float
+    worlds: int = 40
+
+
+# The tests whose power is not stated beside them, in their own modules.
+POWERS: tuple[Power, ...] = (
+    Power("sign flip, 8 differences", inference.differences_of_one_spread, 0.9),
+    Power("sign flip, 40 differences", inference.differences_of_half_a_spread, 0.8),
+    Power("rank among 39 draws", inference.beyond_its_draws, 0.9),
+    Power("Benjamini-Hochberg, any of 20", inference.three_of_many, 0.8),
+    Power("counterparts by direction, chance", layers.turned_directions, 0.9),
+    Power("counterparts by direction, chance, a strong mean", layers.turned_about_a_mean, 0.8),
+    Power("counterparts by activation, chance", layers.copied_activations, 0.95),
+    Power("counterparts, latents firing as often", layers.better_than_matched, 0.85),
+    Power("counterparts, latents firing as often, six pairs", layers.better_over_pairs, 0.9),
+    Power(
+        "counterparts, other words (top-k at a random vector, random decoder)",
+        layers.carried_word,
+        0.9,
+        worlds=20,
+    ),
+    Power("counterparts, other words, three concepts", layers.three_carried_words, 0.8, worlds=7),
+    Power("similarity over layer distance, 6 layers", layers.trend_planted, 0.95),
+    Power("similarity over layer distance, 24 layers", layers.trend_planted_deep, 0.9),
+    Power("first layer, 8 concepts", layers.first_unlike, 0.95),
+    Power(
+        "similarity, other words: directions (top-k at a random vector, random decoder)",
+        nulls.planted_alike,
+        0.95,
+    ),
+    Power("similarity, other words: activations", nulls.planted_alike_by_activation, 0.8),
+    Power("similarity, other words: contributions", nulls.planted_alike_by_contribution, 0.95),
+    Power("similarity, other words: over 3 dictionaries", nulls.planted_over_dictionaries, 0.95),
+    Power(
+        "similarity, random latents firing as often (a random group)", nulls.planted_together, 0.95
+    ),
+    Power("matching: share of mutual neighbours", matching.planted_mutual_share, 0.9, worlds=10),
+    Power("matching: mean nearest cosine", matching.planted_mean_cosine, 0.9, worlds=10),
+    Power(
+        "matching: share above chance's 99th percentile",
+        matching.planted_above_share,
+        0.9,
+        worlds=10,
+    ),
+)
+
+
 def most_rejections(draws: int, level: float) -> int:
     """The most rejections that a test at its level gives, but for one time in fifty."""
     return int(binom.ppf(0.98, draws, level))
@@ -151,16 +216,35 @@ def table(draws: int, *, claims: tuple[Claim, ...] = CLAIMS) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def power_table(powers: Sequence[Power]) -> pd.DataFrame:
+    """What is planted for each test, in what share of worlds it is found, and the share stated."""
+    rows = [
+        (one.name, (one.draw.__doc__ or "").split("\n")[0], one.worlds, found(one), one.least)
+        for one in powers
+    ]
+    return pd.DataFrame(rows, columns=["test", "planted", "worlds", "found", "stated"])
+
+
+def found(power: Power) -> float:
+    """In which share of the worlds the test rejects at 0.05."""
+    return sum(power.draw(seed) <= 0.05 for seed in range(power.worlds)) / power.worlds
+
+
 def main() -> int:
     """Print the table; fail where a test does not hold its level."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=2000, help="worlds a test (default 2000)")
+    parser.add_argument("--power", action="store_true", help="what is found where it is there")
     parser.add_argument("--only", default="", help="tests whose name holds this")
     options = parser.parse_args()
+    if options.power:
+        powers = [one for one in POWERS if options.only in one.name]
+        print(power_table(powers).to_string(index=False, float_format=lambda value: f"{value:.2f}"))
+        return 0
     claims = tuple(one for one in CLAIMS if options.only in one.name)
-    found = table(options.draws, claims=claims)
-    print(found.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
-    return int(not (found["holds"] | found["naive"]).all())
+    told = table(options.draws, claims=claims)
+    print(told.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    return int(not (told["holds"] | told["naive"]).all())
 
 
 if __name__ == "__main__":

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
-from tests.planted.worlds import directions, generator, sparse_activations, texts_at
+from tests.planted.worlds import directions, generator, sparse_activations, texts_at, turned
 from torch import Tensor
 
 from tl_ext.analysis.claims import exist
 from tl_ext.analysis.counterparts import (
+    Share,
     best,
     share_above,
     share_above_matched,
@@ -31,12 +34,32 @@ def reflected_directions(seed: int) -> float:
 
 def reflected_about_a_mean(seed: int) -> float:
     """The same where directions share a strong mean, and spread more along some axes than others."""
+    first, second = about_a_mean(seed)
+    return chance_p(first[:TOP], first, second, seed=seed)
+
+
+def turned_about_a_mean(seed: int) -> float:
+    """The same with counterparts at 15 degrees."""
+    first, second = about_a_mean(seed)
+    planted = torch.cat([second, turned(first[:TOP], 15, seed=seed)])
+    return chance_p(first[:TOP], first, planted, seed=seed)
+
+
+def turned_directions(seed: int) -> float:
+    """Counterparts at 25 degrees in a random decoder."""
+    first, second = decoders(2, seed=seed)
+    planted = torch.cat([second, turned(first[:TOP], 25, seed=seed)])
+    return chance_p(first[:TOP], first, planted, seed=seed)
+
+
+def about_a_mean(seed: int) -> tuple[Tensor, Tensor]:
+    """Two sets of directions with one strong mean, that spread more along some axes than others."""
     shape = torch.linspace(2.5, 0.3, WIDTH)
     first, second = (
         unit((torch.randn(LATENTS, WIDTH, generator=generator(2 * seed + one)) + 1) * shape)
         for one in range(2)
     )
-    return chance_p(first[:TOP], first, second, seed=seed)
+    return first, second
 
 
 def chance_p(mine: Tensor, first: Tensor, second: Tensor, *, seed: int, draws: int = 99) -> float:
@@ -60,6 +83,33 @@ def three_concepts(seed: int) -> float:
     return exist([share_above(values[one], values[3:]) for one in range(3)], "words")["p"]
 
 
+def carried_word(seed: int) -> float:
+    """One word's latents have copies at 20 degrees in every layer, the other words' have none.
+
+    The dictionaries are large, as they must be: where more than one in a hundred of the words' latents
+    are the concept's own, these stand above nothing.
+    """
+    return _carried(seed).p
+
+
+def three_carried_words(seed: int) -> float:
+    """Three such words, each beside others, as one claim."""
+    return exist([_carried(3 * seed + one) for one in range(3)], "words")["p"]
+
+
+@lru_cache(maxsize=64)
+def _carried(seed: int) -> Share:
+    words = directions(40, 64, seed=seed + 5000)
+    carried = torch.stack([turned(words[0], 20, seed=seed + one) for one in range(TOP)])
+    layers = [torch.cat([one, carried]) for one in decoders(3, seed=seed, latents=800, width=64)]
+    pairs = [(a, b) for a in range(3) for b in range(3) if a != b]
+    groups = [[top_at(word, layer, seed=seed) for layer in layers] for word in words]
+    values = np.stack(
+        [[closest(layers[a][group[a]], layers[b]) for a, b in pairs] for group in groups]
+    )
+    return share_above(values[0], values[1:])
+
+
 def values_at_words(seed: int, *, words: int = 33) -> np.ndarray:
     """For random words and decoders how similar the counterparts of each word's latents are
     [word pair k]."""
@@ -78,6 +128,20 @@ def matched_latents(seed: int) -> float:
     return share_above_matched(values[:, 0], values[:, 1:], draws=199, seed=seed).p
 
 
+def better_than_matched(seed: int) -> float:
+    """Latents whose counterparts lie at 0.9, where those that fire as often reach it once in 250."""
+    values = np.random.default_rng(seed).beta(2, 3, size=(TOP, 41))
+    values[:, 0] = 0.9
+    return share_above_matched(values[:, 0], values[:, 1:], draws=199, seed=seed).p
+
+
+def better_over_pairs(seed: int) -> float:
+    """The same in two of six pairs of layers."""
+    values = np.random.default_rng(seed).beta(2, 3, size=(6, TOP, 41))
+    values[:2, :, 0] = 0.9
+    return simes([share_above_matched(one[:, 0], one[:, 1:], draws=199) for one in values]).p
+
+
 def matched_over_pairs(seed: int) -> float:
     """The same over six pairs of layers, the pairs of one layer alike, as one test."""
     random = np.random.default_rng(seed)
@@ -89,6 +153,12 @@ def moved_activations(seed: int) -> float:
     """Latents of two layers that fire in runs, independently: chosen on one half, measured on the other."""
     first, second = (runs(seed + 7000 * layer, latents=LATENTS // 2) for layer in (0, 1))
     return moved_p(first[:, :TOP], second, seed=seed)
+
+
+def copied_activations(seed: int) -> float:
+    """Latents that fire wherever others do, but for three tokens in ten."""
+    mine = runs(seed, latents=TOP)
+    return moved_p(mine, noisy_copies(mine, missing=0.3, seed=seed), seed=seed)
 
 
 def moved_p(mine: Tensor, theirs: Tensor, *, seed: int, draws: int = 99) -> float:
@@ -111,6 +181,18 @@ def trend_absent_deep(seed: int) -> float:
     return distance_trend(layer_effects(seed, DEEP), range(DEEP), draws=199, seed=seed).p
 
 
+def trend_planted(seed: int) -> float:
+    """Similarity that falls by its noise for each layer further apart, over 6 layers."""
+    return distance_trend(trending(np.random.default_rng(seed), slope=-0.05), range(LAYERS)).p
+
+
+def trend_planted_deep(seed: int) -> float:
+    """Similarity that falls by a tenth of what layers differ by, over 24 layers."""
+    at = np.arange(DEEP)
+    values = layer_effects(seed, DEEP) - 0.1 * abs(at[:, None] - at[None])
+    return distance_trend(values, range(DEEP), draws=199, seed=seed).p
+
+
 def trend_by_cells(seed: int) -> float:
     """The same world with cells permuted instead of layers, as nobody should."""
     random = np.random.default_rng(seed + 1)
@@ -126,6 +208,21 @@ def first_alike(seed: int) -> float:
     return first_layer_test(
         [first_less_alike(trending(random, slope=-0.05), range(LAYERS)) for _ in range(8)]
     ).p
+
+
+def first_unlike(seed: int) -> float:
+    """The same with a first layer that is less alike by twice the noise of a pair."""
+    random = np.random.default_rng(seed)
+    worlds = [trending(random, slope=-0.05, first=-0.1) for _ in range(8)]
+    return first_layer_test([first_less_alike(one, range(LAYERS)) for one in worlds]).p
+
+
+def first_of_many_unlike(seed: int) -> float:
+    """Every layer is unlike the others in a way of its own, for all concepts alike, the first no more
+    than any other. The test is about this first layer, and says nothing of why."""
+    random, own = np.random.default_rng(seed), 0.3 * layer_effects(seed, LAYERS)
+    worlds = [trending(random, slope=-0.05) + own for _ in range(8)]
+    return first_layer_test([first_less_alike(one, range(LAYERS)) for one in worlds]).p
 
 
 def decoders(count: int, *, seed: int, latents: int = LATENTS, width: int = WIDTH) -> list[Tensor]:

@@ -52,6 +52,29 @@ def above_share(seed: int) -> float:
     return _by_chance(seed)["above_share"]
 
 
+@lru_cache(maxsize=64)
+def _with_counterparts(seed: int) -> dict[str, float]:
+    """The p of each statistic where half of the latents have a counterpart at 30 degrees."""
+    pair = planted(seed, degrees=30, share=0.5)
+    table = against_null(*pair, draws=DRAWS, seed=seed + 10**7).table
+    return dict(zip(table["statistic"], table["p"], strict=True))
+
+
+def planted_mutual_share(seed: int) -> float:
+    """Half of 100 latents have a counterpart at 30 degrees."""
+    return _with_counterparts(seed)["mutual_share"]
+
+
+def planted_mean_cosine(seed: int) -> float:
+    """Half of 100 latents have a counterpart at 30 degrees."""
+    return _with_counterparts(seed)["mean_cosine"]
+
+
+def planted_above_share(seed: int) -> float:
+    """Half of 100 latents have a counterpart at 30 degrees."""
+    return _with_counterparts(seed)["above_share"]
+
+
 def gaussian_of_sample_covariance(seed: int) -> float:
     """What nobody should do: draw chance from the covariance of the sample, which puts its own sampling
     error on top of the sample's."""

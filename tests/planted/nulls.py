@@ -133,6 +133,46 @@ def random_alike_in_rate(seed: int) -> float:
     return rank_p(float(observed[0]), nulls.mean_over_pairs(matrix, drawn).numpy())
 
 
+@cache
+def _planted_world(seed: int) -> dict[str, Float[Tensor, " word"]]:
+    return alike(seed, directions(1, WIDTH, seed=5000 + seed)[0])
+
+
 def planted_alike(seed: int) -> float:
     """Latents of a concept at 35 degrees from its own direction: more alike than choosing makes them."""
-    return _p(alike(seed, directions(1, WIDTH, seed=5000 + seed)[0])["cosine"])
+    return _p(_planted_world(seed)["cosine"])
+
+
+def planted_alike_by_activation(seed: int) -> float:
+    """The same latents, by their activations."""
+    return _p(_planted_world(seed)["correlation"])
+
+
+def planted_alike_by_contribution(seed: int) -> float:
+    """The same latents, by their contributions."""
+    return _p(_planted_world(seed)["contributions"])
+
+
+def planted_over_dictionaries(seed: int) -> float:
+    """A word whose three latents lie at 50 degrees from it, in each of three dictionaries."""
+    several = []
+    for one in range(3):
+        words = directions(WORDS, WIDTH, seed=9000 + 3 * seed + one)
+        random = directions(LATENTS - K, WIDTH, seed=3 * seed + one)
+        planted = near(words[0], 50.0, K, seed=3 * seed + one)
+        dictionary = PlantedDictionary(torch.cat([planted, random]))
+        groups = torch.stack([candidates(word[None], K)[0] for word in dictionary.encode(words)])
+        several.append(nulls.mean_over_pairs(cosine(dictionary.directions), groups))
+    return _p(nulls.pooled_ranks(several, 0, torch.arange(1, WORDS)))
+
+
+def planted_together(seed: int) -> float:
+    """Latents of which each fires on three in ten of the tokens that the others fire on."""
+    rows = sparse_activations(300, 60, rate=0.2, seed=seed)
+    kept = torch.rand(300, K, generator=generator(seed + 10**6)) < 0.3
+    rows[:, :K] = torch.where(kept, rows[:, :1], rows[:, :K])
+    pool = matched_on_rate((rows > 0).float().mean(0), torch.arange(K), 20, seed=seed)
+    drawn = nulls.random_groups(pool, 99, seed=seed)
+    matrix = cosine((rows - rows.mean(0)).T)
+    observed = nulls.mean_over_pairs(matrix, torch.arange(K)[None])
+    return rank_p(float(observed[0]), nulls.mean_over_pairs(matrix, drawn).numpy())

@@ -6,23 +6,19 @@ import numpy as np
 import pytest
 import torch
 from tests.planted.layers import (
-    LAYERS,
     TOP,
     chance_p,
-    closest,
     correlations,
     decoders,
+    first_of_many_unlike,
     moved_p,
     noisy_copies,
     runs,
-    top_at,
     trend_by_cells,
-    trending,
 )
-from tests.planted.worlds import directions, turned
+from tests.planted.worlds import turned
 
-from tl_ext.analysis.counterparts import best, share_above
-from tl_ext.analysis.layers import distance_trend, first_layer_test, first_less_alike
+from tl_ext.analysis.counterparts import best
 
 WORLDS = 40
 
@@ -53,47 +49,10 @@ def test_activations_that_are_noisy_copies_are_found_at_their_place() -> None:
     assert np.mean(right) >= 0.99
 
 
-def test_a_concept_carried_across_layers_stands_out_among_words() -> None:
-    """One word's latents have copies in every layer, the other words' have none.
-
-    The dictionaries are large, as they must be: where more than one in a hundred of the words' latents
-    are the concept's own, these stand above nothing.
-    """
-    found = []
-    for seed in range(WORLDS // 2):
-        words = directions(40, 64, seed=seed + 5000)
-        carried = torch.stack([turned(words[0], 20, seed=seed + one) for one in range(TOP)])
-        layers = [
-            torch.cat([one, carried]) for one in decoders(3, seed=seed, latents=800, width=64)
-        ]
-        pairs = [(a, b) for a in range(3) for b in range(3) if a != b]
-        groups = [[top_at(word, layer, seed=seed) for layer in layers] for word in words]
-        values = np.stack(
-            [[closest(layers[a][group[a]], layers[b]) for a, b in pairs] for group in groups]
-        )
-        found.append(share_above(values[0], values[1:]).p)
-    assert power(found) >= 0.9
-
-
-def test_a_trend_with_distance_is_found() -> None:
-    random = np.random.default_rng(0)
-    found = [distance_trend(trending(random, slope=-0.05), range(LAYERS)).p for _ in range(WORLDS)]
-    assert power(found) >= 0.95
-
-
-def test_a_first_layer_unlike_the_others_is_found_over_eight_concepts() -> None:
-    random = np.random.default_rng(0)
-    found = [
-        first_layer_test(
-            [
-                first_less_alike(trending(random, slope=-0.05, first=-0.1), range(LAYERS))
-                for _ in range(8)
-            ]
-        ).p
-        for _ in range(WORLDS)
-    ]
-    assert power(found) >= 0.95
-
-
 def test_permuting_cells_calls_layers_that_differ_a_trend() -> None:
     assert power([trend_by_cells(seed) for seed in range(100)]) > 0.1
+
+
+def test_a_first_layer_unlike_the_others_need_not_be_so_for_being_first() -> None:
+    """Where every layer is unlike the others in its own way, about half of first layers are less alike."""
+    assert 0.3 < power([first_of_many_unlike(seed) for seed in range(100)]) < 0.6
