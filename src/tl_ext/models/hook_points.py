@@ -124,7 +124,7 @@ def hooked(
         model: A hooked model.
         functions: Hook point to function. A function gets the activation
             `[batch token d_in]` (head axes flattened) and returns a replacement of the same shape, or
-            None to leave it.
+            None to leave it. Where the model lets its batch grow, a replacement may have more rows.
 
     Yields:
         How often each hook point fired so far, so that a caller can tell an edit that took no effect.
@@ -161,7 +161,7 @@ def _adapt(name: str, function: HookFunction, fired: dict[str, int]) -> Callable
                 "[batch token d_in] is expected."
             )
         replacement = function(tensor)
-        return None if replacement is None else replacement.reshape(shape)
+        return None if replacement is None else replacement.reshape(len(replacement), *shape[1:])
 
     return hook_function
 

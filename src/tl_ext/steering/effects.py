@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from tl_ext.analysis import effects as analysis
@@ -20,7 +23,7 @@ from tl_ext.models.hook_points import NOT_EDITABLE, kind_of
 from tl_ext.models.tokens import listed
 from tl_ext.steering.ablation_sets import planned
 from tl_ext.steering.contributions import WordContributions, word_contributions
-from tl_ext.steering.outputs import MEASURES, WordLists, changes
+from tl_ext.steering.outputs import MEASURES, WordLists, changes, reads_once
 from tl_ext.steering.words import check_apart
 
 if TYPE_CHECKING:
@@ -137,14 +140,24 @@ def ablation_effects(
         least=analysis.LEAST_TEXTS,
         seed=seed,
     )
+    once = _reads_once(model, dictionary.hook_out, read[0], lists[0])
     parts = []
     for place, one in enumerate(tqdm(read, desc=progress, unit="text", disable=progress is None)):
         taken = _Taken(one, gone)
         for name, role, masks in plans[place]:
             taken.add(name, role, masks, own=one.held(chosen[name]))
-        parts.append(
-            taken.measured(model, dictionary.hook_out, lists[place], batch_size).assign(text=place)
+        effects = changes(
+            model,
+            dictionary.hook_out,
+            one.ids,
+            one.columns,
+            -taken.summed,
+            -taken.reference,
+            lists[place],
+            batch_size=batch_size,
+            once=once,
         )
+        parts.append(taken.measured(effects.double().numpy()).assign(text=place))
     return AblationEffects(
         rows=pd.concat(parts, ignore_index=True),
         sets=chosen,
@@ -203,6 +216,15 @@ def _told(words: Sequence[str]) -> str:
     return ", ".join(word.strip() for word in words)
 
 
+def _reads_once(
+    model: TransformerBridge, hook_point: str, text: WordContributions, words: WordLists
+) -> bool:
+    """Whether the layers before the hook point serve all rows at once, tried on one text."""
+    everything = text.summed(np.ones((1, len(text.latents)), dtype=bool))
+    rows = torch.cat([0 * everything, everything, -everything])
+    return reads_once(model, hook_point, text.ids, text.columns, rows, words)
+
+
 class _Taken:
     """All that is taken out at the word of one text, each different thing measured once."""
 
@@ -235,22 +257,19 @@ class _Taken:
             self.masks.append(mask)
         return self.runs[key]
 
-    def measured(
-        self, model: TransformerBridge, hook_point: str, words: WordLists, batch_size: int
-    ) -> pd.DataFrame:
-        """A row for each set and draw."""
+    @property
+    def summed(self) -> Float[Tensor, "run word_token d_out"]:
+        """What each run takes out."""
+        return self.text.summed(np.stack(self.masks) | self.gone)
+
+    @property
+    def reference(self) -> Float[Tensor, "word_token d_out"]:
+        """What is out throughout."""
+        return self.text.summed(self.gone[None])[0]
+
+    def measured(self, together: Float[NDArray[np.float64], "run measure"]) -> pd.DataFrame:
+        """A row for each set and draw, from what each run changed."""
         masks = np.stack(self.masks)
-        effects = changes(
-            model,
-            hook_point,
-            self.text.ids,
-            self.text.columns,
-            -self.text.summed(masks | self.gone),
-            -self.text.summed(self.gone[None])[0],
-            words,
-            batch_size=batch_size,
-        )
-        together = effects.double().numpy()
         # What nothing is taken out of does not change; rounding must not say otherwise.
         together[~masks.any(1)] *= 0.0
         singly = np.stack([self._sum_of_singles(mask, together) for mask in masks])

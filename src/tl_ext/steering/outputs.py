@@ -1,12 +1,14 @@
 """What a text's next tokens become when something is added at its word.
 
-All rows of a forward pass are one text under different additions, so nothing is padded.
+All rows of a forward pass are one text under different additions, so nothing is padded, and up to the
+hook point they are one row: where the model allows, the layers before it read one.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,8 @@ from torch import Tensor
 
 from tl_ext.errors import InputError
 from tl_ext.interventions.applied import applied
-from tl_ext.interventions.edits import AddEach
+from tl_ext.interventions.edits import AddEach, Where
+from tl_ext.models.hook_points import kind_of, layer_of
 from tl_ext.steering.decoding import forward
 from tl_ext.steering.words import odds_between
 
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 MEASURES = ("kl_at", "kl_after", "odds_at", "odds_after")
 
 _LARGEST_LOGITS = 2**25  # numbers held at once, 128 MiB
+_WHOLE = ("resid_pre", "resid_post", "attn_out", "mlp_out")  # where what follows takes any batch
+_SAME = 1e-3  # log-probabilities that differ by less differ by rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +134,7 @@ def changes(
     words: WordLists,
     *,
     batch_size: int,
+    once: bool = False,
 ) -> Float[Tensor, "row measure"]:
     """How far additions at a word move what comes next, from what comes next under a reference.
 
@@ -140,7 +146,8 @@ def changes(
         vectors: What each row adds at them.
         reference: What the reference adds at them.
         words: The word lists.
-        batch_size: Rows in a forward pass.
+        batch_size: Rows in a forward pass, the reference among them.
+        once: Read one row up to the hook point, see `reads_once`.
 
     Returns:
         A column for each of `MEASURES`, in nats, on the CPU: KL(reference || row) of the next token at
@@ -148,19 +155,89 @@ def changes(
         of the word lists as the next word, teacher-forced over all their tokens, at the word's last
         token, and at the end of the text. NaN after a word that ends its text.
     """
-    text = _Text(model, hook_point, ids, columns, words)
+    text = _Text(model, hook_point, ids, columns, words, once=once)
     step = max(1, min(batch_size, _LARGEST_LOGITS // (int(model.cfg.d_vocab) * len(ids))))
-    before = text.outputs(reference[None])
-    parts = []
-    for some in vectors.split(step):
-        now = text.outputs(some)
-        kl = (before.log_probs.exp() * (before.log_probs - now.log_probs)).sum(-1)
-        # A sum of rounded terms of both signs can come out below 0.
-        kl, odds = kl.clamp(min=0), now.odds - before.odds
-        # The mean over no place is NaN.
-        found = [kl[:, 0], kl[:, 1:].mean(1), odds[:, 0], odds[:, 1:].mean(1)]
-        parts.append(torch.stack(found, dim=1).cpu())
-    return torch.cat(parts) if parts else torch.empty(0, len(MEASURES))
+    parts: list[Tensor] = []
+    before: Outputs | None = None
+    with text.edited():
+        for some in torch.cat([reference[None], vectors]).split(step):
+            now = text.outputs(some)
+            before = before or Outputs(now.log_probs[:1].clone(), now.odds[:1])
+            kl = (before.log_probs.exp() * (before.log_probs - now.log_probs)).sum(-1)
+            # A sum of rounded terms of both signs can come out below 0.
+            kl, odds = kl.clamp(min=0), now.odds - before.odds
+            # The mean over no place is NaN.
+            found = [kl[:, 0], kl[:, 1:].mean(1), odds[:, 0], odds[:, 1:].mean(1)]
+            parts.append(torch.stack(found, dim=1).cpu())
+    return torch.cat(parts)[1:]
+
+
+def reads_once(
+    model: TransformerBridge,
+    hook_point: str,
+    ids: Int[Tensor, " token"],
+    columns: Int[Tensor, " word_token"],
+    vectors: Float[Tensor, "row word_token d_in"],
+    words: WordLists,
+) -> bool:
+    """Whether one row can be read up to a hook point and become many there; it is tried out.
+
+    Upstream promises no such thing. Most models follow the batch of the activation; some keep that of
+    the token ids, and fail or say something else.
+
+    Args:
+        model: A hooked model.
+        hook_point: Where vectors are added.
+        ids: A text to try it on, prefix included.
+        columns: The tokens of its word.
+        vectors: What to add at them; rows that differ.
+        words: The word lists.
+    """
+    if kind_of(hook_point) not in _WHOLE:
+        return False
+    found: list[Outputs] = []
+    for once in (False, True):
+        text = _Text(model, hook_point, ids, columns, words, once=once)
+        try:
+            with text.edited():
+                found.append(text.outputs(vectors))
+        except (RuntimeError, ValueError, IndexError):
+            if not once:
+                raise
+            return False
+    plain, shared = found
+    return plain.log_probs.shape == shared.log_probs.shape and all(
+        torch.allclose(one, other, atol=_SAME, rtol=_SAME)
+        for one, other in ((plain.log_probs, shared.log_probs), (plain.odds, shared.odds))
+    )
+
+
+class _AtWord:
+    """The edit of the forward pass under way: a vector for each row and token.
+
+    Attributes:
+        hook_point: Where they are added.
+        vectors: `[row token d_in]`; None: the pass is left alone. A single row of the activation
+            becomes as many as there are vectors.
+    """
+
+    needs_context = False
+
+    def __init__(self, hook_point: str) -> None:
+        self.hook_point = hook_point
+        self.vectors: Tensor | None = None
+
+    @property
+    def reads(self) -> str:
+        return self.hook_point
+
+    def apply(
+        self, activation: Tensor, where: Where = None, *, read: Tensor | None = None
+    ) -> Tensor:
+        if self.vectors is None:
+            return activation
+        rows = activation.expand(len(self.vectors), -1, -1).contiguous()
+        return AddEach(self.hook_point, self.vectors).apply(rows, where)
 
 
 class _Text:
@@ -177,31 +254,44 @@ class _Text:
         ids: Int[Tensor, " token"],
         columns: Int[Tensor, " word_token"],
         words: WordLists,
+        *,
+        once: bool,
     ) -> None:
-        self.model, self.hook_point, self.ids, self.words = model, hook_point, ids, words
-        self.columns = columns
+        self.model, self.ids, self.columns, self.words = model, ids, columns, words
+        self.edit, self.once = _AtWord(hook_point), once
+        layer = layer_of(hook_point) or 0
+        # The keys and values of layers below stay those of one row.
+        self.wide = (layer + (kind_of(hook_point) != "resid_pre")) if once else 0
         self.first, self.last, self.end = int(columns[0]), int(columns[-1]), len(ids) - 1
         self.before: Any = None
         self.keeps = bool(getattr(model.adapter, "supports_kv_cache", True))
         if self.keeps and self.first:
-            _, cache = self._read(ids[None, : self.first], self.first, keep=1)
+            head = ids[None, : self.first]
+            with torch.no_grad():
+                _, cache = forward(model, head, torch.ones_like(head), use_cache=True)
             # As for words after prompts: what cannot be cut cannot serve again.
             self.keeps = getattr(cache, "is_croppable", False) and not any(cache.is_sliding)
             self.before = cache if self.keeps else None
+
+    @contextmanager
+    def edited(self) -> Iterator[None]:
+        """What `outputs` runs in."""
+        with torch.no_grad(), applied(self.model, self.edit):
+            yield
 
     def outputs(self, vectors: Float[Tensor, "row word_token d_in"]) -> Outputs:
         """What comes next where these vectors are added at the word."""
         rows = len(vectors)
         begin = self.first if self.before is not None else 0
-        ids = self.ids[begin:].expand(rows, -1)
         added = vectors.new_zeros(rows, len(self.ids) - begin, vectors.shape[-1])
         added[:, self.columns - begin] = vectors
         cache = None
         if self.before is not None:
             cache = copy.deepcopy(self.before)
-            cache.batch_repeat_interleave(rows)
+            for layer in cache.layers[self.wide :]:
+                layer.batch_repeat_interleave(rows)
         keep = len(self.ids) - self.last
-        logits, cache = self._read(ids, len(self.ids), added=added, cache=cache, keep=keep)
+        logits, cache = self._read(self.ids[begin:], len(self.ids), added, cache=cache, keep=keep)
         log_probs = logits.float().log_softmax(-1)
         # From the end back, for the cache is cut and cannot be mended.
         odds = []
@@ -218,34 +308,40 @@ class _Text:
         self, branch: Sequence[int], place: int, added: Tensor, cache: Any
     ) -> Float[Tensor, "row step vocabulary"]:
         """Log-probabilities after each token of a branch that follows the token at `place`."""
-        tail = torch.tensor(branch, device=self.ids.device).expand(len(added), -1)
+        tail = torch.tensor(branch, device=self.ids.device)
         seen, keep = place + 1 + len(branch), len(branch)
+        rows, _, width = added.shape
+        nothing = added.new_zeros(rows, len(branch), width)
         if cache is not None:
             surplus = cache.get_seq_length() - (place + 1)
             if surplus:
                 cache.crop(-surplus)
-            logits, _ = self._read(tail, seen, cache=cache, keep=keep)
+            logits, _ = self._read(tail, seen, nothing, cache=cache, keep=keep)
         else:
-            joint = torch.cat([self.ids[: place + 1].expand(len(added), -1), tail], dim=1)
-            more = added.new_zeros(*joint.shape, added.shape[-1])
-            more[:, : place + 1] = added[:, : place + 1]
-            logits, _ = self._read(joint, seen, added=more, keep=keep)
+            joint = torch.cat([self.ids[: place + 1], tail])
+            more = torch.cat([added[:, : place + 1], nothing], dim=1)
+            logits, _ = self._read(joint, seen, more, keep=keep)
         return logits.float().log_softmax(-1)
 
     def _read(
         self,
-        ids: Int[Tensor, "row token"],
+        ids: Int[Tensor, " token"],
         seen: int,
+        added: Float[Tensor, "row token d_in"],
         *,
-        added: Float[Tensor, "row token d_in"] | None = None,
         cache: Any = None,
         keep: int,
     ) -> tuple[Float[Tensor, "row keep vocabulary"], Any]:
         """Logits of the last `keep` tokens, and the cache where there is one to go on from."""
-        attention = torch.ones(len(ids), seen, dtype=torch.long, device=ids.device)
-        edits = () if added is None else AddEach(self.hook_point, added)
-        with torch.no_grad(), applied(self.model, edits):
-            logits, cache = forward(
-                self.model, ids, attention, use_cache=self.keeps, cache=cache, keep=keep
-            )
+        rows = 1 if self.once else len(added)
+        attention = torch.ones(rows, seen, dtype=torch.long, device=ids.device)
+        self.edit.vectors = added
+        logits, cache = forward(
+            self.model,
+            ids.expand(rows, -1),
+            attention,
+            use_cache=self.keeps,
+            cache=cache,
+            keep=keep,
+        )
         return logits, cache if self.keeps else None

@@ -98,7 +98,7 @@ def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict
                 random_sets=RANDOM_SETS,
                 relabelled_sets=question.relabelled_sets,
                 seed=session.plan.seed,
-                batch_size=4 * session.batch_size,  # rows are one text each, of a few tokens
+                batch_size=8 * session.batch_size,  # rows are one text each, of a few tokens
                 progress=session.bar(f"ablations, {question.concept.language}"),
             )
         except InputError as error:
