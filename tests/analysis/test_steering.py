@@ -97,7 +97,8 @@ def test_too_few_random_vectors_for_as_many_tests_cannot_decide() -> None:
     table = verdicts(rows, SPLIT, judged, by="balance").set_index("vector")
     assert table.loc["happy", "smallest"] < 0.05 < table.loc["happy", "adjusted"]
     assert table.loc["happy", "verdict"] == "cannot decide"
-    assert set(table.loc[list(others), "verdict"]) == {"not shown"}
+    # Nor could any of the others have been shown.
+    assert set(table.loc[list(others), "verdict"]) == {"cannot decide"}
     assert set(table["tests"]) == {4}
 
 
@@ -133,6 +134,17 @@ def test_random_vectors_beside_another_vector_do_not_count() -> None:
     # The same directions beside another vector are no further draws.
     again = rows[rows["role"] == "random"].assign(of="another")
     assert verdict(pd.concat([rows, again], ignore_index=True))["random"] == planted.RANDOM
+
+
+def test_random_vectors_that_were_not_scored_are_not_said_to_do_as_much() -> None:
+    rows = sweep(one_vector(1.0))
+    unscored = rows["role"].eq("random") & rows["vector"].ne("random 0")
+    found = verdict(rows.assign(balance=rows["balance"].mask(unscored)))
+    assert (found["random"], found["random_as_high"]) == (1, 0)
+    assert found["verdict"] == "cannot decide"
+    # One that has no score at one of the strengths alone counts against the vector, as it did.
+    some = unscored & rows["strength"].eq(4.0)
+    assert verdict(rows.assign(balance=rows["balance"].mask(some)))["random_as_high"] == 38
 
 
 def test_random_vectors_of_another_length_do_not_count() -> None:

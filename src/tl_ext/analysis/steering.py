@@ -145,6 +145,13 @@ def against_random(sweep: Chosen, vector: Vector) -> RandomVectors:
         if near.any():
             matched[strength] = dict(zip(names[near], drawn.index[near], strict=True))
     pool = sorted(set.intersection(*map(set, matched.values()))) if matched else []
+    if len(matched) > 1:
+        # One without a score at any strength was not scored, which says nothing of what it does.
+        pool = [
+            name
+            for name in pool
+            if not all(math.isnan(sweep.scores[part[name]]) for part in matched.values())
+        ]
     if not pool:
         return RandomVectors(0, 0, math.nan, math.nan)
     rows = [[part[name] for part in matched.values()] for name in pool]
@@ -221,7 +228,8 @@ def verdicts(
         split: Prompts to choose strengths on, and others to report on.
         judged: The vectors to judge, each with those it is compared with.
         measure: The column judged, in nats: "odds", or "concept" without opposite words.
-        by: The column strengths are chosen by.
+        by: The column strengths are chosen by. Random vectors that lack it, as "harmonic" where no texts
+            were generated under them, are not counted.
         words: By language, the words that are to rise, for the sentences.
 
     Returns:
@@ -366,11 +374,9 @@ def _reachable(p: Values, smallest: Values) -> Values:
 def _verdict(row: Mapping[str, Any]) -> str:
     if row["low"] > 0 and row["reverse_low"] > 0:
         return "not a direction"
-    if math.isnan(row["p"]):
+    if math.isnan(row["p"]) or row["reachable"] > LEVEL:
         return "cannot decide"
     held = row["low"] > 0 and row["over_reverse_low"] > 0 and row["reverse_change"] <= 0
     if not held:
         return "not shown"
-    if row["reachable"] > LEVEL:
-        return "cannot decide"
     return "raises" if row["adjusted"] <= LEVEL else "not shown"
