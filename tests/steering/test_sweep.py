@@ -212,6 +212,9 @@ def test_further_scorers_and_what_is_not_asked_for() -> None:
         ({"random_written": -1}, "0 or more"),
         ({"against": [" w20"]}, "both lists"),
         ({"words": []}, "no words"),
+        ({"words": " w20"}, r"words=\[' w20'\]"),
+        ({"against": " w21"}, "against is one string"),
+        ({"neutral_texts": "w1 w2"}, "neutral_texts is one string"),
         ({"language": "de"}, "not among those in play"),
     ],
 )

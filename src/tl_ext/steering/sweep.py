@@ -111,6 +111,9 @@ def steering_sweep(
         baselines=baselines,
         seed=seed,
     )
+    for option, given in (("words", words), ("against", against), ("neutral_texts", neutral_texts)):
+        if isinstance(given, str):
+            raise InputError(f"{option} is one string; a list is expected: {option}=[{given!r}].")
     words, against, neutral = list(words), list(against), list(neutral_texts)
     if not words:
         raise InputError("There are no words that say the concept: an empty list was given.")
