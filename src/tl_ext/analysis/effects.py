@@ -204,7 +204,7 @@ def _of_members(measure: str, moment: str, rows: pd.DataFrame) -> str:
     return (
         f"Of {len(rows)} members taken out alone, {len(shown)} are shown to do more than latents like "
         f"them by {measure} {moment} the word{' (' + ', '.join(shown) + ')' if shown else ''}; for "
-        f"{undecided} it cannot be decided, for want of texts or of other latents as strong; the "
+        f"{undecided} it cannot be decided, for want of texts, of other latents as strong or of draws; the "
         f"intervals of {apart} leave out 0, uncorrected."
     )
 
@@ -215,7 +215,8 @@ def _said(row: pd.Series) -> str:
         return f"{more} than latents of that size do"
     if row["decision"] == "not shown":
         return "not shown to do anything beyond any latents of that size"
-    return "cannot decide, for too few other sets are like it"
+    same = f", {row['same']} of them this very set," if row["same"] else ""
+    return f"cannot decide, for {row['relabelled']} relabelled sets{same} allow no smaller p"
 
 
 def _count(latents: int) -> str:

@@ -62,9 +62,10 @@ def _verdicts(verdicts: pd.DataFrame) -> Figure:
             f"{HOW} Of the residual stream's dictionaries the nearest to the focus with several latents "
             "that fire weakly in both languages. Strong latents: those private to either language. p: "
             "the rank of the set among sets drawn from all latents active at these words, its own among "
-            "them, each held over all texts; adjusted for the sets tested together. Shown: adjusted p at "
-            f"most 0.05 and an interval without 0. Fewer than {LEAST_TEXTS} texts with matched sets, or "
-            "too few other sets like it, decide nothing."
+            "them, each held over all texts; adjusted for the sets tested together, and not over languages, "
+            "measures and moments, of which one in twenty is shown where nothing is there. Shown: adjusted "
+            f"p at most 0.05 and an interval without 0. Fewer than {LEAST_TEXTS} texts with matched sets, "
+            "or too few other sets like it, decide nothing."
         ),
         may="What each sentence says, of this dictionary, these words and these texts.",
         may_not=MAY_NOT,
