@@ -113,3 +113,8 @@ def test_numbers_have_three_digits(value: float | None, written: str) -> None:
 def test_what_cannot_be_shown_is_refused(make: object, said: str) -> None:
     with pytest.raises(InputError, match=said):
         make()  # type: ignore[operator]
+
+
+def test_it_says_what_it_is_in_a_line() -> None:
+    one = dashboard()
+    assert repr(one) == f"<Dashboard: {one.describe()}>" and len(repr(one)) < 400

@@ -136,6 +136,9 @@ class Dashboard(Mark):
         told = "; ".join(f"{name} {value}" for name, value in self.facts)
         return ". ".join(part for part in (self.title, told, f"{len(self.contexts)} texts") if part)
 
+    def __repr__(self) -> str:
+        return f"<Dashboard: {self.describe()}>"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Dashboards(Mark):

@@ -44,6 +44,7 @@ def test_what_the_table_holds_is_read_at_each_languages_words() -> None:
     assert found.shares.set_index("dictionary")["both"].to_dict() == both.to_dict()
     assert set(found.sets("pre")) == {"weak shared", "private en", "private fr"}
     assert set(found.shown()["kind"]) & {"not shown", "frame"} == set()
+    assert "..." not in repr(found) and "either" in repr(found)
     assert "img" in found._repr_html_() or "svg" in found._repr_html_()
 
 

@@ -80,7 +80,8 @@ class CrosslingualFeatures:
 
     def __repr__(self) -> str:
         said = ", ".join(one.label for one in self.concepts)
-        return f"<CrosslingualFeatures of {said}>\n{self.shares}"
+        table = self.shares.drop(columns=["hook_point", "layer"]).to_string(index=False)
+        return f"<CrosslingualFeatures of {said}>\n{table}"
 
     def _repr_html_(self) -> str:
         return self.figure()._repr_html_()
