@@ -144,12 +144,12 @@ def planted_alike(seed: int) -> float:
 
 
 def planted_alike_by_activation(seed: int) -> float:
-    """The same latents, by their activations."""
+    """Latents of a concept at 35 degrees from its direction, compared by their activations."""
     return _p(_planted_world(seed)["correlation"])
 
 
 def planted_alike_by_contribution(seed: int) -> float:
-    """The same latents, by their contributions."""
+    """Latents of a concept at 35 degrees from its direction, by their contributions."""
     return _p(_planted_world(seed)["contributions"])
 
 
@@ -167,7 +167,7 @@ def planted_over_dictionaries(seed: int) -> float:
 
 
 def planted_together(seed: int) -> float:
-    """Latents of which each fires on three in ten of the tokens that the others fire on."""
+    """Latents of which each does on three in ten tokens what the first of them does."""
     rows = sparse_activations(300, 60, rate=0.2, seed=seed)
     kept = torch.rand(300, K, generator=generator(seed + 10**6)) < 0.3
     rows[:, :K] = torch.where(kept, rows[:, :1], rows[:, :K])
