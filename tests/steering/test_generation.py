@@ -125,11 +125,11 @@ def test_neither_the_batch_nor_the_other_prompts_matter(
     edit = edits_at("hook_resid_pre")
     together = steer(model, prompts, edit, **given)
     assert_same(together, steer(model, prompts, edit, batch_size=batch_size, **given))
-    for prompt in set(prompts):
-        alone = steer(model, [prompt], edit, **given)
-        first = prompts.index(prompt) * samples
-        for sample in range(samples):
-            assert continuation(alone, sample) == continuation(together, first + sample)
+    prompt = prompts[seed % len(prompts)]
+    alone = steer(model, [prompt], edit, **given)
+    first = prompts.index(prompt) * samples
+    for sample in range(samples):
+        assert continuation(alone, sample) == continuation(together, first + sample)
 
 
 def test_prompts_and_samples_have_noise_of_their_own() -> None:
