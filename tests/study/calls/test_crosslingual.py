@@ -61,6 +61,8 @@ def test_bad_input_says_what_to_do() -> None:
         crosslingual_features(MODEL, READ, [SAID[0], SAID[0]], background=BACKGROUND)
     with pytest.raises(InputError, match="several languages"):
         crosslingual_features(MODEL, READ, SAID[0], background=BACKGROUND)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="A dictionary is expected"):
+        crosslingual_features(MODEL, "pre", SAID, background=BACKGROUND)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="no control words"):
         bare = [Concept("a", one.language, one.examples) for one in SAID]
         crosslingual_features(MODEL, READ, bare, background=BACKGROUND)

@@ -17,6 +17,7 @@ from tl_ext.dictionaries.reading import BackgroundStatistics, word_latents
 from tl_ext.errors import InputError
 from tl_ext.models.hook_points import layer_of
 from tl_ext.report.marks import Bars, Series
+from tl_ext.study.calls.given import dictionaries_given
 from tl_ext.study.collecting.word_members import frame_pairs, word_tokens
 
 if TYPE_CHECKING:
@@ -120,9 +121,7 @@ def crosslingual_features(
         crosslingual_features(model, dictionaries, happy, background=background).shown()
         ```
     """
-    several = Dictionaries(
-        dictionaries.values() if isinstance(dictionaries, Mapping) else [dictionaries]
-    )
+    several = dictionaries_given(dictionaries)
     _check(concept, several, background)
     groups = [examples for one in concept for examples in (one.examples, one.controls)]
     read = word_latents(
