@@ -70,6 +70,12 @@ def test_a_constant_latent_has_no_correlation() -> None:
     assert matrix[1, 1].item() == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("tokens", [3, 7, 10])
+def test_a_constant_latent_has_none_whatever_its_mean_rounds_to(tokens: int) -> None:
+    values = torch.stack([torch.full((tokens,), 0.1).double(), torch.rand(tokens).double()], 1)
+    assert correlation(values)[0].isnan().all()
+
+
 def test_a_single_token_has_no_correlation() -> None:
     assert correlation(torch.ones(1, 2)).isnan().all()
 

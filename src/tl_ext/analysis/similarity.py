@@ -45,7 +45,9 @@ def correlation(activations: Float[Tensor, "row latent"]) -> Float[Tensor, "late
         size = activations.shape[1]
         return torch.full((size, size), float("nan"), dtype=torch.float64)
     values = activations.double()
-    return cosine((values - values.mean(0)).T)
+    # The mean of equal numbers is not always that number, and what is left would have a direction.
+    constant = values.amax(0) == values.amin(0)
+    return cosine((values - values.mean(0)).masked_fill(constant, 0.0).T)
 
 
 def contribution_similarity(
