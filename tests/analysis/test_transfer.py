@@ -79,6 +79,13 @@ def test_one_prompt_cannot_decide() -> None:
     assert "cannot decide" in found["sentence"] and "no difference shown" not in found["sentence"]
 
 
+def test_vectors_of_unequal_length_are_not_compared() -> None:
+    rows = sweep({"a": Planted("tried", {"en": 1.0}), "b": Planted("tried", {"en": 1.0})}, random=0)
+    longer = rows.assign(length=rows["length"].where(rows["vector"] != "a", 3 * rows["length"]))
+    with pytest.raises(InputError, match=r"'a' and 'b' have other lengths .*in_unit"):
+        transfer(longer, SPLIT, [{"a": "fr", "b": "en"}], by="balance")
+
+
 def test_two_vectors_of_one_language_are_refused() -> None:
     rows = sweep({"a": Planted("tried", {"en": 1.0})}, random=0)
     with pytest.raises(InputError, match="one vector a language"):

@@ -31,7 +31,8 @@ from tl_ext.analysis.intervals import Interval, mean_interval
 from tl_ext.analysis.nulls import LEVEL, benjamini_hochberg, rank_p, smallest_p
 from tl_ext.analysis.steering_words import sentence
 
-_SAME_LENGTH = 1e-3  # relative
+SAME_LENGTH = 1e-3
+"""By what share lengths that count as equal may differ."""
 
 _TINY = float(np.finfo(float).tiny)  # a p is never 0
 
@@ -141,7 +142,7 @@ def against_random(sweep: Chosen, vector: Vector) -> RandomVectors:
     names, lengths = drawn["vector"].to_numpy(), drawn["length"].to_numpy(dtype=float)
     matched: dict[float, dict[str, int]] = {}
     for strength, length in own.items():
-        near = np.abs(lengths / length - 1) < _SAME_LENGTH
+        near = np.abs(lengths / length - 1) < SAME_LENGTH
         if near.any():
             matched[strength] = dict(zip(names[near], drawn.index[near], strict=True))
     pool = sorted(set.intersection(*map(set, matched.values()))) if matched else []
@@ -337,7 +338,7 @@ def _beside(sweep: Chosen, vector: Vector, role: str) -> pd.DataFrame:
 def _as_long(sweep: Chosen, vector: Vector, length: float) -> float | None:
     """The strength at which a vector has this length."""
     for strength, its in sweep.lengths(vector).items():
-        if abs(its / length - 1) < _SAME_LENGTH:
+        if abs(its / length - 1) < SAME_LENGTH:
             return strength
     return None
 

@@ -12,7 +12,7 @@ import pandas as pd
 from tl_ext.analysis.dose import Split, Values, Vector
 from tl_ext.analysis.intervals import Interval, fieller, mean_interval
 from tl_ext.analysis.nulls import LEVEL, benjamini_hochberg
-from tl_ext.analysis.steering import Chosen, compared, mean_p
+from tl_ext.analysis.steering import SAME_LENGTH, Chosen, compared, mean_p
 from tl_ext.errors import InputError
 
 
@@ -47,7 +47,8 @@ def transfer(
         `sentence`.
 
     Raises:
-        InputError: Two vectors of one language, a missing column, or a side without prompts.
+        InputError: Two vectors of one language, or of other lengths at the same strengths; a missing
+            column, or a side without prompts.
 
     Source: Fieller 1954 for the ratio's interval.
     """
@@ -97,12 +98,20 @@ def _row(sweep: Chosen, vector: Vector, made_in: str, own: Vector) -> dict[str, 
 
 
 def _together(sweep: Chosen, vector: Vector, own: Vector) -> float | None:
-    """The strength that is best for two vectors together, among those both have."""
+    """The strength that is best for two vectors together, among those both have at equal length."""
     place, scores = sweep.conditions.place, sweep.scores
+    there, here = sweep.lengths(vector), sweep.lengths(own)
+    both = [strength for strength in there if strength in here]
+    alike = [one for one in both if abs(there[one] / here[one] - 1) < SAME_LENGTH]
+    if both and not alike:
+        raise InputError(
+            f"{vector[1]!r} and {own[1]!r} have other lengths at the same strength "
+            f"({there[both[0]]:.4g} and {here[both[0]]:.4g} at {both[0]:g}), so a difference would say "
+            "nothing of their directions. Give them one unit before the sweep: vector.in_unit(...)."
+        )
     joint = {
         strength: scores[place[(*vector, strength)]] + scores[place[(*own, strength)]]
-        for strength in sweep.lengths(vector)
-        if (*own, strength) in place
+        for strength in alike
     }
     known = {strength: score for strength, score in joint.items() if not math.isnan(score)}
     return max(known, key=lambda strength: (known[strength], -strength)) if known else None
