@@ -147,4 +147,4 @@ def _pieces(
             # In the dictionary's own space; its scale, not its shift, applies to a difference.
             each = statistics[:, None]
             pieces = each.restore(pieces) - each.restore(torch.zeros_like(pieces))
-    return active.cpu().numpy(), pieces.float()
+    return active.cpu().numpy(), pieces.float().to(part.batch.ids.device)
