@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 ROWS_TOGETHER = 256
 """Rows that several dictionaries encode at once at the least."""
 
+_WORD_LATENTS = 2**26  # latents of several dictionaries at words, held at once: 256 MiB
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class BackgroundStatistics:
@@ -117,6 +119,11 @@ def word_latents(
             words = aggregate_each(latents[layout.rows], layout.tokens, over_tokens)
             found[id][part.texts] = aggregate_each(words, layout.occurrences, "mean")
     return found
+
+
+def texts_at_once(dictionaries: Mapping[str, Dictionary]) -> int:
+    """Of how many texts `word_latents` gives at most 256 MiB for all these dictionaries together."""
+    return max(1, _WORD_LATENTS // sum(one.d_latent for one in dictionaries.values()))
 
 
 def background_statistics(

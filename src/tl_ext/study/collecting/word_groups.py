@@ -27,6 +27,7 @@ from tl_ext.dictionaries.reading import (
     background_statistics,
     encode_pieces,
     residual_directions,
+    texts_at_once,
     word_latents,
 )
 from tl_ext.study.collecting.frequencies import log_frequencies
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 SPARE = 5  # candidates a word for each latent of a group; those beyond can hardly be chosen anew
 NULL_WORDS = 79  # the smallest p is 1/80; the nearest in frequency are taken where there are more
 POOL = 50  # latents with the nearest firing rates, for each latent of a group
-VALUES_AT_ONCE = 2**26  # latents of one reading, 256 MiB
 
 
 @dataclass(frozen=True)
@@ -176,8 +176,7 @@ def _words(session: Session, language: Language, count: int, used: set[int]) -> 
     frames = len(language.texts[0])
     latents = {id: torch.full((len(groups), count), -1) for id in session.dictionaries}
     values = {id: torch.zeros(len(groups), frames, count) for id in session.dictionaries}
-    width = sum(dictionary.d_latent for dictionary in session.dictionaries.values())
-    step = max(1, VALUES_AT_ONCE // (width * frames))
+    step = max(1, texts_at_once(session.dictionaries) // frames)
     label = session.bar(f"words, {language.language}")
     with tqdm(total=len(groups), desc=label, unit="word", disable=label is None) as bar:
         for start in range(0, len(groups), step):

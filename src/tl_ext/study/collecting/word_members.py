@@ -15,7 +15,7 @@ from tl_ext.analysis.crosslingual import Said, firing_chance
 from tl_ext.concepts.concept import Concept, Example
 from tl_ext.concepts.matched import frame_of, in_shared_frames
 from tl_ext.concepts.spans import word_spans_many
-from tl_ext.dictionaries.reading import word_latents
+from tl_ext.dictionaries.reading import texts_at_once, word_latents
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 WORDS = 40  # matched words of a language; with one concept the smallest p is 1/40
 FRAMES = 14  # texts a word, spread over those that all words share
-VALUES_AT_ONCE = 2**26  # latents of one reading, 256 MiB
 
 
 def word_tokens(model: TransformerBridge, examples: Sequence[Example]) -> Int[Tensor, " text"]:
@@ -166,8 +165,7 @@ def _members(
     tokens = word_tokens(session.model, list(chain.from_iterable(texts))).reshape(-1, frames)
     at_controls = _read(session, controls)
     parts: dict[str, list[Tensor]] = {id: [] for id in session.dictionaries}
-    width = sum(one.d_latent for one in session.dictionaries.values())
-    step = max(1, VALUES_AT_ONCE // (width * frames))
+    step = max(1, texts_at_once(session.dictionaries) // frames)
     label = session.bar(f"belonging, {language}")
     with tqdm(total=len(texts), desc=label, unit="word", disable=label is None) as bar:
         for start in range(0, len(texts), step):
