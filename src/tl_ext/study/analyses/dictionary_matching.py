@@ -44,7 +44,7 @@ def settings() -> dict[str, int]:
 
 def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Nearest neighbours of each pair and of draws of chance, and the best assignment."""
-    from tl_ext.study.calls.matching import residual_directions
+    from tl_ext.models.hook_points import to_residual
 
     plan = session.plan
     stored: dict[str, Tensor] = {}
@@ -52,8 +52,8 @@ def collect(session: Session, needs: Mapping[str, Mapping[str, Tensor]]) -> dict
         tqdm(list(pairs(plan)), desc="matching", unit="pair", disable=not session.progress)
     ):
         first, second = (
-            residual_directions(session.model, session.dictionaries[label.id])
-            for label in (one, other)
+            to_residual(session.model, each.hook_out, each.directions.detach().float())
+            for each in (session.dictionaries[one.id], session.dictionaries[other.id])
         )
         found = against_null(first, second, draws=DRAWS, seed=plan.seed)
         best = assign(first, second)

@@ -133,21 +133,17 @@ def match_dictionaries(
         found.verdict
         ```
     """
-    a, b = (residual_directions(model, one) for one in (first, second))
+    a, b = (_directions(model, one) for one in (first, second))
     label = f"{first.id} and {second.id}" if progress else None
     chance = against_null(a, b, null=null, draws=draws, seed=seed, progress=label)
     return DictionaryMatch(first.id, second.id, chance, assign(a, b, memory))
 
 
-def residual_directions(
+def _directions(
     model: TransformerBridge | None, dictionary: Dictionary
 ) -> Float[Tensor, "d_latent d_model"]:
-    """A dictionary's decoder directions in the residual stream, those at hook_z through W_O.
-
-    Raises:
-        InputError: It lies elsewhere, and there is no model to bring it there.
-        HookPointError: It shares no space with the residual stream.
-    """
+    """All decoder directions in the residual stream, or an error: a whole dictionary without an image
+    there has nothing to be matched by."""
     with torch.no_grad():
         rows = dictionary.directions.detach().float()
         if model is not None:
