@@ -14,9 +14,10 @@ from tl_ext.errors import FixError
 from tl_ext.fixes.registered_adapters_ignored_by_boot import SLUG, ignored
 from tl_ext.models import activation
 from tl_ext.models.activation import activate
-from tl_ext.plugins import AdapterSpec, PluginManager, build_manager, hookimpl
+from tl_ext.plugins import AdapterSpec, FixSpec, PluginManager, build_manager, hookimpl
 
 MODULE = "made_for_activation"
+NEEDED = "needed-by-mine"
 
 
 @pytest.fixture
@@ -32,6 +33,8 @@ def factory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     module.teach = lambda: module.calls.append("teach")  # type: ignore[attr-defined]
     module.Adapter = type("Adapter", (LlamaArchitectureAdapter,), {})  # type: ignore[attr-defined]
     module.Other = type("Other", (LlamaArchitectureAdapter,), {})  # type: ignore[attr-defined]
+    module.broken_upstream = lambda: "wrong"  # type: ignore[attr-defined]
+    module.mend = lambda original: lambda: "right"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, MODULE, module)
     monkeypatch.setattr(
         ArchitectureAdapterFactory, "_adapters", dict(ArchitectureAdapterFactory._adapters)
@@ -39,21 +42,41 @@ def factory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(ArchitectureAdapterFactory, "_entry_points_discovered", True)
     monkeypatch.setattr(activation, "_taught", set())
     yield ArchitectureAdapterFactory
-    while fixes.status(SLUG)[0].applied:
-        fixes.revert(SLUG)
+    for slug in (SLUG, NEEDED):
+        while fixes.status(slug, manager=manager())[0].applied:
+            fixes.revert(slug, manager=manager())
 
 
 def manager(*specs: AdapterSpec) -> PluginManager:
+    """Plugins of the test's own: these architectures, and a fix that one may need."""
+
     class Plugin:
         @hookimpl
         def tl_ext_adapters(self) -> tuple[AdapterSpec, ...]:
             return specs
 
+        @hookimpl
+        def tl_ext_fixes(self) -> list[FixSpec]:
+            return [
+                FixSpec(
+                    slug=NEEDED,
+                    symptom="it says wrong",
+                    upstream=MODULE,
+                    kind="runtime",
+                    takes_effect="now",
+                    probe=f"{MODULE}:teach",
+                    wrap=f"{MODULE}:mend",
+                    targets=(f"{MODULE}:broken_upstream",),
+                )
+            ]
+
     return build_manager(plugins={"mine": Plugin()}, only=())
 
 
-def spec(name: str = "MineForCausalLM", adapter: str = "Adapter") -> AdapterSpec:
-    return AdapterSpec(name, f"{MODULE}:{adapter}", register=f"{MODULE}:teach")
+def spec(
+    name: str = "MineForCausalLM", adapter: str = "Adapter", *, fixes: tuple[str, ...] = ()
+) -> AdapterSpec:
+    return AdapterSpec(name, f"{MODULE}:{adapter}", register=f"{MODULE}:teach", fixes=fixes)
 
 
 def test_a_new_name_is_registered_taught_and_booted(
@@ -67,7 +90,7 @@ def test_a_new_name_is_registered_taught_and_booted(
     told = capsys.readouterr().err
     assert told.strip() == str(done) == repr(done)
     assert "registered MineForCausalLM, from mine" in told
-    assert f"applied the fix {SLUG} to TransformerLens, for the whole process" in told
+    assert f"applied the fix {SLUG}, for the whole process" in told
 
 
 def test_a_second_call_changes_nothing_and_is_silent(
@@ -146,3 +169,50 @@ def test_a_reverted_fix_is_applied_again_and_a_foreign_value_stops_it(factory: A
             fixes.revert(SLUG)
     finally:
         module.SUPPORTED_ARCHITECTURES = ours
+
+
+def test_the_fixes_of_an_architecture_come_with_it(
+    factory: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugins = manager(spec(fixes=(NEEDED,)), spec("MineModel", fixes=(NEEDED, NEEDED)))
+    done = activate(manager=plugins)
+    assert done.fixes == (NEEDED, SLUG)
+    assert sys.modules[MODULE].broken_upstream() == "right"
+    told = capsys.readouterr().err
+    assert "registered MineForCausalLM, MineModel, from mine" in told
+    assert f"applied the fix {NEEDED}, for the whole process" in told
+
+    assert activate(manager=plugins).fixes == ()
+    assert fixes.status(NEEDED, manager=plugins)[0].applied == 1
+    fixes.revert(NEEDED, manager=plugins)
+    assert sys.modules[MODULE].broken_upstream() == "wrong"
+    assert activate(manager=plugins, quiet=True).fixes == (NEEDED,)
+
+
+def test_an_architecture_that_is_not_ours_brings_no_fix(factory: Any) -> None:
+    done = activate(manager=manager(spec("GPT2LMHeadModel", fixes=(NEEDED,))), quiet=True)
+    assert done.kept and done.fixes == ()
+    assert sys.modules[MODULE].broken_upstream() == "wrong"
+
+
+def test_without_its_fixes_an_architecture_is_not_registered(
+    factory: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lacking = spec("LackingForCausalLM", fixes=(NEEDED, "no-such-fix"))
+    done = activate(manager=manager(lacking, spec()))
+    assert [name for name, _ in done.registered] == ["MineForCausalLM"]
+    assert "LackingForCausalLM" not in factory._adapters
+    assert done.fixes == (SLUG,)
+    told = capsys.readouterr().err
+    assert "cannot register LackingForCausalLM, from mine" in told and "'no-such-fix'" in told
+
+    factory.register_adapter("LackingForCausalLM", sys.modules[MODULE].Adapter)
+    (problem,) = activate(manager=manager(lacking), quiet=True).problems
+    assert problem.startswith("cannot make safe LackingForCausalLM")
+
+
+def test_fixes_of_one_architecture_are_applied_all_or_none(factory: Any) -> None:
+    sys.modules[MODULE].mend = None  # type: ignore[attr-defined]
+    done = activate(manager=manager(spec(fixes=(NEEDED,))), quiet=True)
+    assert len(done.problems) == 1 and done.registered == () and done.fixes == ()
+    assert sys.modules[MODULE].broken_upstream() == "wrong"

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from tl_ext.errors import PluginError
-from tl_ext.plugins import AdapterSpec, AnalysisSpec, DictionarySourceSpec, FixSpec, ScorerSpec
+from tl_ext.plugins import (
+    AdapterSpec,
+    AnalysisSpec,
+    DictionarySourceSpec,
+    Family,
+    FixSpec,
+    ScorerSpec,
+    Verification,
+)
 
 FIX: dict[str, Any] = {
     "slug": "a-fix",
@@ -22,12 +30,32 @@ FIX: dict[str, Any] = {
 }
 
 
+ADAPTER: dict[str, Any] = {"architecture": "A", "adapter": "a:b"}
+SHOWN: dict[str, Any] = {"against": "transformers", "what": "logits, 1e-4", "test": "tests/t.py"}
+
+
 @pytest.mark.parametrize(
     ("kind", "given", "told"),
     [
         (AdapterSpec, {"architecture": "", "adapter": "a:b"}, "architecture is ''"),
         (AdapterSpec, {"architecture": "A", "adapter": "a.b"}, "adapter is 'a.b'"),
         (AdapterSpec, {"architecture": "A", "adapter": "a:b", "register": "x"}, "register is 'x'"),
+        (
+            AdapterSpec,
+            ADAPTER | {"fixes": "a-fix"},
+            "fixes is 'a-fix'; expected a tuple of strings",
+        ),
+        (AdapterSpec, ADAPTER | {"fixes": ("A Fix",)}, "lower-case words"),
+        (AdapterSpec, ADAPTER | {"verified": Verification(**SHOWN)}, "a tuple of Verification"),
+        (AdapterSpec, ADAPTER | {"verified": ("by eye",)}, "a tuple of Verification"),
+        (AdapterSpec, ADAPTER | {"family": "GLM"}, "family is 'GLM'; expected a Family"),
+        (Verification, SHOWN | {"against": "hope"}, "'golden file' or 'transformers' or"),
+        (Verification, SHOWN | {"what": " "}, "a line that is not empty"),
+        (Verification, SHOWN | {"test": "tests.t"}, "the path of a test module"),
+        (Verification, SHOWN | {"test": "tests\\t.py"}, "with forward slashes"),
+        (Family, {"name": "", "checkpoints": ()}, "a name that is not empty"),
+        (Family, {"name": "GLM", "checkpoints": "glm-6b"}, "a tuple of strings"),
+        (Family, {"name": "GLM", "checkpoints": (), "refused": [1]}, "a tuple of strings"),
         (
             DictionarySourceSpec,
             {"scheme": "S3", "open": "a:b", "description": ""},

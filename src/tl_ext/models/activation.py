@@ -29,7 +29,8 @@ class Activation:
         discovered: Architectures upstream's own entry-point discovery found during this call.
         kept: Architectures a plugin brings for which another adapter was there already, with that
             adapter's class name; nothing was replaced.
-        fixes: Slugs of the fixes this call applied, process-wide.
+        fixes: Slugs of the fixes this call applied, process-wide: what booting needs, and what the
+            models of registered architectures need.
         problems: Adapters that could not be registered, and why; the others were.
     """
 
@@ -45,11 +46,16 @@ class Activation:
         return bool(self.registered or self.discovered or self.fixes)
 
     def __str__(self) -> str:
-        lines = [f"registered {name}, from {plugin}" for name, plugin in self.registered]
+        plugins = dict.fromkeys(plugin for _, plugin in self.registered)
+        lines = [
+            f"registered {', '.join(name for name, by in self.registered if by == plugin)}, "
+            f"from {plugin}"
+            for plugin in plugins
+        ]
         lines += [f"found {name} by TransformerLens' own discovery" for name in self.discovered]
         lines += [f"kept {adapter} for {name}" for name, adapter in self.kept]
         lines += [
-            f"applied the fix {slug} to TransformerLens, for the whole process"
+            f"applied the fix {slug}, for the whole process (tl_ext.fixes.revert takes it back)"
             for slug in self.fixes
         ]
         lines += list(self.problems)
@@ -62,10 +68,12 @@ def activate(*, manager: PluginManager | None = None, quiet: bool = False) -> Ac
     """Register what plugins bring: additive, idempotent, process-wide.
 
     Upstream's own entry-point discovery runs first; then each plugin's classes are taught to
-    transformers and the adapters whose names are still missing are registered. Where booting would
-    ignore a registered adapter, the fix `registered-adapters-ignored-by-boot` is applied through
-    the ledger, so `fixes.revert` can take it back. With no plugin that brings an architecture,
-    nothing happens.
+    transformers, the fixes its models need are applied, and the adapters whose names are still
+    missing are registered; an adapter whose fixes cannot be applied is not. Where booting would
+    ignore a registered adapter, the fix `registered-adapters-ignored-by-boot` is applied too. Fixes
+    go through the ledger: they change upstream's code for the whole process, every other model
+    included, and `fixes.revert` takes them back. With no plugin that brings an architecture, nothing
+    happens.
 
     Args:
         manager: The plugins to activate; None builds a manager of what is installed.
@@ -75,7 +83,7 @@ def activate(*, manager: PluginManager | None = None, quiet: bool = False) -> Ac
         What this call changed. A second call changes nothing and says so.
 
     Raises:
-        FixError: The fix is needed and cannot be applied.
+        FixError: The fix that booting needs cannot be applied.
     """
     from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
 
@@ -87,20 +95,26 @@ def activate(*, manager: PluginManager | None = None, quiet: bool = False) -> Ac
         ArchitectureAdapterFactory.discover_entry_points()
         discovered = tuple(name for name in adapters if name not in before)
         registered, kept, problems = [], [], []
+        applied: list[str] = []
         for name, spec in manager.adapters().items():
             plugin = manager.owner(spec) or "a plugin"
             try:
                 adapter = _teach(spec)
+                if adapters.get(name, adapter) is not adapter:
+                    kept.append((name, adapters[name].__name__))
+                    continue
+                applied += _mend(spec, manager)
             except Exception as error:  # one broken adapter must not take the others down
-                problems.append(f"cannot register {name}, from {plugin}: {error}")
+                cannot = "cannot make safe" if name in adapters else "cannot register"
+                problems.append(f"{cannot} {name}, from {plugin}: {error}")
                 continue
             if name not in adapters:
                 ArchitectureAdapterFactory.register_adapter(name, adapter)
                 registered.append((name, plugin))
-            elif adapters[name] is not adapter:
-                kept.append((name, adapters[name].__name__))
-        applied = _let_boot_see(tuple(adapters), manager)
-        done = Activation(tuple(registered), discovered, tuple(kept), applied, tuple(problems))
+        applied += _let_boot_see(tuple(adapters), manager)
+        done = Activation(
+            tuple(registered), discovered, tuple(kept), tuple(applied), tuple(problems)
+        )
     if not quiet and (done.changed or done.problems):
         print(done, file=sys.stderr)
     return done
@@ -119,6 +133,14 @@ def _teach(spec: AdapterSpec) -> Any:
         resolve(spec.register)()
         _taught.add(spec.register)
     return adapter
+
+
+def _mend(spec: AdapterSpec, manager: PluginManager) -> list[str]:
+    """Apply the fixes a spec's models need and that are not in effect; all of them or none."""
+    needed = dict.fromkeys(spec.fixes)
+    missing = [slug for slug in needed if not fixes.status(slug, manager=manager)[0].applied]
+    fixes.apply(*missing, manager=manager)
+    return missing
 
 
 def _let_boot_see(architectures: tuple[str, ...], manager: PluginManager) -> tuple[str, ...]:

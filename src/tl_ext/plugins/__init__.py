@@ -21,8 +21,10 @@ from tl_ext.plugins.specs import (
     AdapterSpec,
     AnalysisSpec,
     DictionarySourceSpec,
+    Family,
     FixSpec,
     ScorerSpec,
+    Verification,
 )
 
 __all__ = [
@@ -30,11 +32,13 @@ __all__ = [
     "AdapterSpec",
     "AnalysisSpec",
     "DictionarySourceSpec",
+    "Family",
     "FixSpec",
     "PluginManager",
     "PluginStatus",
     "ScorerSpec",
     "Specs",
+    "Verification",
     "build_manager",
     "hookimpl",
     "resolve",

@@ -16,9 +16,11 @@ from tl_ext.errors import PluginError
 
 Kind = Literal["runtime", "import-time", "source-only"]
 TakesEffect = Literal["now", "at boot"]
+Against = Literal["golden file", "transformers", "property suite"]
 
 _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*\??")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+_SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,65 @@ class _Spec:
 
 
 @dataclass(frozen=True)
+class Verification:
+    """One comparison that shows an architecture to compute what it should.
+
+    On which versions it held is not written here: it is recorded by running `test`.
+
+    Attributes:
+        against: What it was compared with: a `"golden file"` written by the original code,
+            `"transformers"`' own class, or a `"property suite"` that draws configurations.
+        what: What was compared and how closely, in one line: `"logits at every position, 1e-4"`.
+        test: The test module that shows it, as a path from the project's root:
+            `"tests/models/test_mine.py"`.
+    """
+
+    against: Against
+    what: str
+    test: str
+
+    def __post_init__(self) -> None:
+        if self.against not in get_args(Against):
+            raise self._error("against", " or ".join(map(repr, get_args(Against))))
+        if not isinstance(self.what, str) or not self.what.strip():
+            raise self._error("what", "a line that is not empty")
+        if not isinstance(self.test, str) or not re.fullmatch(r"[^\s\\:]+\.py", self.test):
+            raise self._error("test", "the path of a test module, with forward slashes")
+
+    def _error(self, field: str, expected: str) -> PluginError:
+        given = getattr(self, field)
+        return PluginError(f"Verification: {field} is {given!r}; expected {expected}.")
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a user of an architecture wants to know before loading one of its checkpoints.
+
+    Attributes:
+        name: The model family, as people call it: `"ChatGLM"`.
+        checkpoints: Checkpoints that load, by their hub names or by a family of sizes.
+        refused: What is refused by name, one phrase each.
+        tokenizer: What the tokenizer puts before a text and what else is its own, in one line.
+    """
+
+    name: str
+    checkpoints: tuple[str, ...]
+    refused: tuple[str, ...] = ()
+    tokenizer: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise self._error("name", self.name, "a name that is not empty")
+        for field in ("checkpoints", "refused"):
+            _names(self, field)
+
+    def _error(self, field: str, given: object, expected: str) -> PluginError:
+        return PluginError(
+            f"Family(name={self.name!r}): {field} is {given!r}; expected {expected}."
+        )
+
+
+@dataclass(frozen=True)
 class AdapterSpec(_Spec):
     """An architecture TransformerLens can boot once this is activated.
 
@@ -71,16 +132,35 @@ class AdapterSpec(_Spec):
         register: Reference to a callable without arguments that teaches transformers the config,
             model and tokenizer classes (`AutoConfig.register` and its like); called once per
             process.
+        fixes: Slugs of the fixes without which its models would be wrong. `activate` applies them
+            for the whole process when it registers the adapter, and says so.
+        verified: What was compared with what, one record per comparison.
+        family: Which checkpoints load, which are refused; None where nobody has said.
     """
 
     architecture: str
     adapter: str
     conformance: str | None = None
     register: str | None = None
+    fixes: tuple[str, ...] = ()
+    verified: tuple[Verification, ...] = ()
+    family: Family | None = None
 
     key: ClassVar[str] = "architecture"
     required: ClassVar[tuple[str, ...]] = ("adapter",)
     optional: ClassVar[tuple[str, ...]] = ("conformance", "register")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for slug in _names(self, "fixes"):
+            if not _SLUG.fullmatch(slug):
+                raise self._error("fixes", slug, "slugs: lower-case words joined by hyphens")
+        if not isinstance(self.verified, tuple) or not all(
+            isinstance(one, Verification) for one in self.verified
+        ):
+            raise self._error("verified", self.verified, "a tuple of Verification")
+        if not isinstance(self.family, Family | None):
+            raise self._error("family", self.family, "a Family")
 
 
 @dataclass(frozen=True)
@@ -123,7 +203,7 @@ class FixSpec(_Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.slug):
+        if not _SLUG.fullmatch(self.slug):
             raise self._error("slug", self.slug, "lower-case words joined by hyphens")
         for field, allowed in (("kind", Kind), ("takes_effect", TakesEffect)):
             if getattr(self, field) not in get_args(allowed):
