@@ -78,7 +78,7 @@ class Reference:
 
     @property
     def groups(self) -> int:
-        """Key and value heads: the group count means something with multi-query attention only."""
+        """Key and value heads. The group count means something with multi-query attention only."""
         asked = self.option("multi_query_attention")
         return self.option("multi_query_group_num") if asked else self.option("num_attention_heads")
 
@@ -184,21 +184,32 @@ class Reference:
         return out
 
     def _query_key_value(self, layer: int, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        heads, groups, kv = (
-            self.option("num_attention_heads"),
-            self.groups,
-            self.option("kv_channels"),
-        )
         name = LAYER.format(layer, "self_attention.query_key_value.")
         mixed = normed @ self.weights[name + "weight"].T
         if self.option("add_qkv_bias"):
             mixed = mixed + self.weights[name + "bias"]
         self.seen[f"layers.{layer}.query_key_value_out"] = mixed
+        return self._heads(mixed)
+
+    def _heads(self, mixed: Float[Tensor, "*at row"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each a row per head, out of what the fused projection gives."""
+        heads, groups, kv = (
+            self.option("num_attention_heads"),
+            self.groups,
+            self.option("kv_channels"),
+        )
         if self.option("multi_query_attention"):  # all queries, then all keys, then all values
-            parts = mixed.unflatten(-1, (heads + 2 * groups, kv)).split([heads, groups, groups], 2)
+            parts = mixed.unflatten(-1, (-1, kv)).split([heads, groups, groups], -2)
         else:  # each head's query, key and value side by side
-            parts = mixed.unflatten(-1, (heads, 3, kv)).unbind(3)
+            parts = mixed.unflatten(-1, (heads, 3, kv)).unbind(-2)
         return parts[0], parts[1], parts[2]
+
+    def value_bias(self, layer: int) -> Float[Tensor, "group kv"]:
+        """What the projection adds to every value; zeros where it has no bias."""
+        if not self.option("add_qkv_bias"):
+            return torch.zeros(self.groups, self.option("kv_channels"))
+        name = LAYER.format(layer, "self_attention.query_key_value.bias")
+        return self._heads(self.weights[name])[2]
 
     def _mlp(self, layer: int, residual: Tensor) -> Float[Tensor, "batch position d_model"]:
         normed = self._norm(residual, LAYER.format(layer, "post_attention_layernorm.weight"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from tests.models.chatglm.golden import read_golden
 from tests.models.chatglm.reference import Reference
 from torch import Tensor
 
@@ -21,13 +21,6 @@ def golden(request: pytest.FixtureRequest, shared: Path) -> Path:
     return folder
 
 
-def expected(golden: Path, run: str) -> dict[str, Tensor]:
-    tensors = load_file(golden / "golden.safetensors")
-    return {
-        key.removeprefix(f"{run}."): t for key, t in tensors.items() if key.startswith(f"{run}.")
-    }
-
-
 def assert_same(ours: Tensor, theirs: Tensor, name: str) -> None:
     assert torch.isfinite(theirs).equal(torch.isfinite(ours)), name
     finite = torch.isfinite(theirs)
@@ -37,7 +30,7 @@ def assert_same(ours: Tensor, theirs: Tensor, name: str) -> None:
 
 
 def test_every_tensor_of_an_unpadded_batch(golden: Path) -> None:
-    theirs = expected(golden, "main")
+    theirs = read_golden(golden, "main")
     input_ids = theirs.pop("input_ids")
     ours = Reference.read(golden).forward(input_ids)
     assert set(ours) == set(theirs)
@@ -46,7 +39,7 @@ def test_every_tensor_of_an_unpadded_batch(golden: Path) -> None:
 
 
 def test_positions_with_gaps(golden: Path) -> None:
-    theirs = expected(golden, "gapped")
+    theirs = read_golden(golden, "gapped")
     ours = Reference.read(golden).forward(
         theirs.pop("input_ids"), position_ids=theirs.pop("position_ids")
     )
@@ -55,7 +48,7 @@ def test_positions_with_gaps(golden: Path) -> None:
 
 
 def test_a_left_padded_batch_padding_rows_included(golden: Path) -> None:
-    theirs = expected(golden, "padded")
+    theirs = read_golden(golden, "padded")
     ours = Reference.read(golden).forward(
         theirs.pop("input_ids"), theirs.pop("attention_mask"), theirs.pop("position_ids")
     )
@@ -65,7 +58,7 @@ def test_a_left_padded_batch_padding_rows_included(golden: Path) -> None:
 
 @pytest.mark.parametrize("run", ["greedy", "padded_greedy"])
 def test_greedy_continuations(golden: Path, run: str) -> None:
-    theirs = expected(golden, run)
+    theirs = read_golden(golden, run)
     ids, logits = Reference.read(golden).greedy(
         theirs["prompt_ids"],
         theirs["new_ids"].shape[1],
