@@ -2,6 +2,7 @@
 # make test         every test, in .venv (TransformerLens 3.9.0 with SAELens)
 # make check        style, types, layers, docs, and the wheel in an empty environment
 # make calibration  how often each statistical test says "shown" where nothing is (minutes)
+# make verified     on which versions each architecture was verified, by running the tests that show it
 # make test-tl4     the tests in .venv-tl4 (TransformerLens 4.3.0, no SAELens)
 #
 # TORCH_INDEX=URL adds a package index, for another build of torch.
@@ -20,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: study test calibration check lint types layers docs wheel test-tl4 smoke-tl4-sae setup pins clean
+.PHONY: study test verified calibration check lint types layers docs wheel test-tl4 smoke-tl4-sae setup pins clean
 
 # A study has the machine to itself.
 study: export OMP_NUM_THREADS := $(shell nproc)
@@ -29,6 +30,11 @@ study: .venv/.ready
 
 test: .venv/.ready
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+
+# TL_EXT_SHARED=FOLDER has the golden files.
+verified: .venv/.ready .venv-tl4/.ready
+	$(BIN)/python -m tests.verified
+	.venv-tl4/bin/python -m tests.verified
 
 calibration: .venv/.ready
 	$(BIN)/python -m tests.planted.calibration --draws $(DRAWS)

@@ -55,6 +55,18 @@ def saelens_usable() -> bool:
     return saelens_installed() and transformer_lens_major() < 4
 
 
+def own_architectures() -> tuple[str, ...]:
+    """The architectures TransformerLens has adapters of its own for; imports it, and torch with it."""
+    from transformer_lens.factories import architecture_adapter_factory
+
+    # What is registered, or seen through a fix, is somebody else's.
+    return tuple(
+        name
+        for name, adapter in architecture_adapter_factory.SUPPORTED_ARCHITECTURES.items()
+        if adapter.__module__.startswith("transformer_lens.")
+    )
+
+
 def stand_in_tokenizer() -> PreTrainedTokenizerBase:
     """A new tokenizer to boot with; booting changes it, so one serves once.
 

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from tl_ext.cli import (
     ablate,
+    adapters,
     counterparts,
     crosslingual,
     examples,
@@ -90,6 +91,7 @@ app.command("steer")(steer.steer)
 app.command("sweep")(sweep.sweep)
 app.command("ablate")(ablate.ablate)
 app.command("tokens")(tokens.tokens)
+app.command("adapters")(adapters.adapters)
 app.add_typer(testbed.app, name="testbed")
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(fixes.app, name="fixes")
