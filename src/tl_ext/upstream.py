@@ -82,6 +82,42 @@ def stand_in_tokenizer() -> PreTrainedTokenizerBase:
     )
 
 
+def prefix_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The token ids that stand before a text.
+
+    What the tokenizer itself puts there; where it puts nothing, its BOS token if it has one (GPT-2's
+    tokenizer has one and does not use it); else nothing. EOS never stands in for BOS: what booting
+    a bridge writes into a tokenizer that has none does not count.
+
+    Args:
+        tokenizer: Any Hugging Face tokenizer.
+
+    Returns:
+        Usually one id; two for ChatGLM; none for Qwen2.
+    """
+    sample = "a"
+    plain = list(tokenizer(sample, add_special_tokens=False)["input_ids"])
+    dressed = list(tokenizer(sample)["input_ids"])
+    for start in range(len(dressed) - len(plain) + 1):
+        if dressed[start : start + len(plain)] == plain:
+            if start:
+                return dressed[:start]
+            break
+    return [tokenizer.bos_token_id] if has_bos(tokenizer) else []
+
+
+def has_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer was made with a BOS token of its own.
+
+    `boot_transformers` gives one that has none its EOS token as BOS (`setup_tokenizer`), after which
+    only the arguments it was made with tell the two apart.
+    """
+    if tokenizer.bos_token_id is None:
+        return False
+    stands_in = tokenizer.bos_token_id == tokenizer.eos_token_id
+    return not (stands_in and tokenizer.init_kwargs.get("bos_token") is None)
+
+
 def install_tokenizer(
     bridge: TransformerBridge, tokenizer: PreTrainedTokenizerBase, *, prefix: Sequence[int]
 ) -> None:

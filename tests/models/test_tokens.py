@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tests.tiny import CONTEXT, make_tiny_model, tiny_model, tiny_tokenizer
 
 from tl_ext.errors import InputError
-from tl_ext.models.tokens import batch, from_ids, prefix_ids
+from tl_ext.models.tokens import batch, from_ids
+from tl_ext.upstream import prefix_ids
 
 WORDS = st.lists(st.integers(4, 60).map("w{}".format), max_size=8).map(" ".join)
 TEXTS = st.lists(WORDS.filter(bool), min_size=1, max_size=5)
@@ -76,6 +77,14 @@ def test_prefix_is_bos_or_nothing_but_never_eos(
     one_special_token: bool, expected: list[int]
 ) -> None:
     assert prefix_ids(tiny_tokenizer(one_special_token=one_special_token)) == expected
+
+
+def test_eos_that_booting_wrote_into_a_tokenizer_as_bos_is_no_prefix() -> None:
+    from transformer_lens.model_bridge.sources.transformers import setup_tokenizer
+
+    booted = setup_tokenizer(tiny_tokenizer(one_special_token=False))
+    assert booted.bos_token_id == booted.eos_token_id
+    assert prefix_ids(booted) == []
 
 
 def test_prefix_of_two_tokens_is_taken_from_the_tokenizer() -> None:

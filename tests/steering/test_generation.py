@@ -18,9 +18,10 @@ from tl_ext.errors import HookPointError, InputError
 from tl_ext.interventions.applied import applied
 from tl_ext.interventions.edits import Add, AddEach, Clamp, Edit, Splice
 from tl_ext.models.hook_points import hooked
-from tl_ext.models.tokens import batch, prefix_ids
+from tl_ext.models.tokens import batch
 from tl_ext.steering.generation import steer, steer_each
 from tl_ext.steering.generations import Generations
+from tl_ext.upstream import prefix_ids
 
 PROMPTS = ["w5 w6 w7 w8 w9", "w12 w13", "w5", "w20 w21 w22 w23"]
 NEW = 7

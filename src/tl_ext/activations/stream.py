@@ -18,7 +18,8 @@ from torch import Tensor
 
 from tl_ext.activations.capture import CapturedBatch, run
 from tl_ext.errors import InputError
-from tl_ext.models.tokens import from_ids, prefix_ids
+from tl_ext.models.tokens import from_ids
+from tl_ext.upstream import prefix_ids
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

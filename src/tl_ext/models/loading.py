@@ -134,7 +134,7 @@ def load_model(
         bridge = TransformerBridge.boot_transformers(
             source, tokenizer=upstream.stand_in_tokenizer(), **options
         )
-    upstream.install_tokenizer(bridge, private, prefix=_prefix(private))
+    upstream.install_tokenizer(bridge, private, prefix=upstream.prefix_ids(private))
     if in_memory and (device is not None or dtype is not None):
         bridge = bridge.to(*(target for target in (device, dtype) if target is not None))
     bridge.eval()
@@ -207,9 +207,3 @@ def _reading(source: str) -> Iterator[None]:
             "(or it is private) or could not be reached. Check the name, or give a local folder. "
             f"What transformers said: {said}"
         ) from error
-
-
-def _prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    from tl_ext.models.tokens import prefix_ids
-
-    return prefix_ids(tokenizer)

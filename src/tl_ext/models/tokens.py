@@ -16,6 +16,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from tl_ext.errors import InputError
+from tl_ext.upstream import prefix_ids
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -91,29 +92,6 @@ class Batch:
         return {"attention_mask": self.mask.long()}
 
 
-def prefix_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The token ids that stand before a text.
-
-    What the tokenizer itself puts there; where it puts nothing, its BOS token if it has one (GPT-2's
-    tokenizer has one and does not use it); else nothing. EOS never stands in for BOS.
-
-    Args:
-        tokenizer: Any Hugging Face tokenizer.
-
-    Returns:
-        Usually one id; two for ChatGLM; none for Qwen2.
-    """
-    sample = "a"
-    plain = list(tokenizer(sample, add_special_tokens=False)["input_ids"])
-    dressed = list(tokenizer(sample)["input_ids"])
-    for start in range(len(dressed) - len(plain) + 1):
-        if dressed[start : start + len(plain)] == plain:
-            if start:
-                return dressed[:start]
-            break
-    return [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-
-
 def batch(
     model: TransformerBridge,
     texts: Sequence[str],
@@ -128,7 +106,7 @@ def batch(
         model: A hooked model with a tokenizer.
         texts: At least one text; an empty text is only its prefix.
         prefix: Ids to put before every text. None: the model's own, see
-            [`prefix_ids`][tl_ext.models.tokens.prefix_ids]; `()`: nothing.
+            [`prefix_ids`][tl_ext.upstream.prefix_ids]; `()`: nothing.
         padding_side: Where short texts are filled up: right for reading, left for generating.
         max_tokens: Cut texts to this many tokens, prefix included. None: a text longer than the
             model's context is an error.

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from tl_ext.errors import InputError
 from tl_ext.interventions.applied import applied
-from tl_ext.models.tokens import Batch, from_ids, prefix_ids
+from tl_ext.models.tokens import Batch, from_ids
 from tl_ext.steering.conditions import Group
 from tl_ext.steering.decoding import Positions, edited_cells, forward
 from tl_ext.steering.shared_layers import repeated, shares_layers
+from tl_ext.upstream import prefix_ids
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

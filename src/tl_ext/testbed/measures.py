@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from tl_ext.models.tokens import batch, from_ids, prefix_ids
+from tl_ext.models.tokens import batch, from_ids
 from tl_ext.testbed.corpus import EQUALS, Document, Pair, same_sentence_key, sentences
+from tl_ext.upstream import prefix_ids
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
