@@ -31,6 +31,10 @@ class DictionaryError(TlExtError, ValueError):
     """A dictionary that is corrupt, incomplete, of another width, or made for another model."""
 
 
+class UnsupportedModelError(TlExtError, ValueError):
+    """A checkpoint that is refused, because it could only be computed wrongly."""
+
+
 class PluginError(TlExtError):
     """A plugin that cannot be used, or two that claim one name."""
 

@@ -1,0 +1,35 @@
+"""Makes transformers know model type "chatglm", so that no remote code is needed.
+
+Additive: what is registered already is left as it is.
+"""
+
+from __future__ import annotations
+
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers.conversion_mapping import (
+    get_checkpoint_conversion_mapping,
+    register_checkpoint_conversion_mapping,
+)
+
+from tl_ext.models.chatglm import conversion
+from tl_ext.models.chatglm.configuration import ChatGLMConfig
+from tl_ext.models.chatglm.modeling import ChatGLMForConditionalGeneration, ChatGLMModel
+
+
+def register() -> None:
+    """Teach transformers the config, the models and the layout of their weights. Idempotent."""
+    AutoConfig.register(ChatGLMConfig.model_type, ChatGLMConfig, exist_ok=True)
+    AutoModel.register(ChatGLMConfig, ChatGLMModel, exist_ok=True)
+    AutoModelForCausalLM.register(ChatGLMConfig, ChatGLMForConditionalGeneration, exist_ok=True)
+    mappings = {
+        ChatGLMConfig.model_type: conversion.language_model_mapping,
+        ChatGLMModel.__name__: conversion.decoder_mapping,  # a class's name goes before its type
+    }
+    for name, mapping in mappings.items():
+        if get_checkpoint_conversion_mapping(name) is None:
+            register_checkpoint_conversion_mapping(name, mapping())
+    _register_tokenizer()
+
+
+def _register_tokenizer() -> None:
+    """Teach transformers the tokenizer class."""
