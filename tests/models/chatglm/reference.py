@@ -55,12 +55,15 @@ class Reference:
         weights: The original tensors; computed with in the type they have.
         rope_ratio_scales: What `rope_ratio` multiplies: the base of the frequencies (chatglm3 and
             glm-4), or the room between positions, which are divided by it (chatglm2).
+        seen: The tensors of the last pass.
+        added: By a tensor's name, what to add to it before anything reads it: an edit.
     """
 
     config: Mapping[str, Any]
     weights: Mapping[str, Tensor]
     rope_ratio_scales: Literal["base", "positions"] = "base"
     seen: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    added: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
     def read(
@@ -103,15 +106,22 @@ class Reference:
         rotation = self._rotation(position_ids, residual.dtype)
         layers = self.option("num_layers")
         for layer in range(layers):
-            self.seen[f"hidden_states.{layer}"] = residual
+            residual = self._at(f"hidden_states.{layer}", residual)
             residual = residual + self._attention(layer, residual, visible, rotation)
-            self.seen[f"layers.{layer}.resid_mid"] = residual
+            residual = self._at(f"layers.{layer}.resid_mid", residual)
             residual = residual + self._mlp(layer, residual)
-        self.seen[f"hidden_states.{layers}"] = residual
+        residual = self._at(f"hidden_states.{layers}", residual)
         normed = self._norm(residual, "transformer.encoder.final_layernorm.weight")
-        self.seen["final_layernorm_out"] = normed
-        self.seen["logits"] = normed @ self.weights["transformer.output_layer.weight"].T
+        normed = self._at("final_layernorm_out", normed)
+        self._at("logits", normed @ self.weights["transformer.output_layer.weight"].T)
         return self.seen
+
+    def _at(self, name: str, tensor: Tensor) -> Tensor:
+        """Write down a tensor under its name, with what was to be added to it."""
+        if name in self.added:
+            tensor = tensor + self.added[name].reshape(tensor.shape).to(tensor)
+        self.seen[name] = tensor
+        return tensor
 
     def greedy(
         self,
@@ -167,29 +177,28 @@ class Reference:
     def _attention(
         self, layer: int, residual: Tensor, visible: Tensor, rotation: tuple[Tensor, Tensor]
     ) -> Float[Tensor, "batch position d_model"]:
-        heads, groups = self.option("num_attention_heads"), self.groups
+        at = f"layers.{layer}."
         normed = self._norm(residual, LAYER.format(layer, "input_layernorm.weight"))
-        q, k, v = self._query_key_value(layer, normed)
-        turned_q, turned_k = _rotate(q, *rotation), _rotate(k, *rotation)
-        reads = torch.arange(heads) // (heads // groups)  # query head h reads this group
-        scores = torch.einsum("bqhc,bkhc->bhqk", turned_q, turned_k[:, :, reads])
-        scores = (scores / q.shape[-1] ** 0.5).masked_fill(~visible, -torch.inf)
-        pattern = scores.softmax(-1)
+        q, k, v = self._query_key_value(layer, self._at(at + "input_layernorm_out", normed))
+        q, k = self._at(at + "q_pre_rotary", q), self._at(at + "k_pre_rotary", k)
+        q, k = self._at(at + "q", _rotate(q, *rotation)), self._at(at + "k", _rotate(k, *rotation))
+        v = self._at(at + "v", v)
+        heads = self.option("num_attention_heads")
+        reads = torch.arange(heads) // (heads // self.groups)  # query head h reads this group
+        scores = torch.einsum("bqhc,bkhc->bhqk", q, k[:, :, reads]) / q.shape[-1] ** 0.5
+        scores = self._at(at + "attn_scores", scores.masked_fill(~visible, -torch.inf))
+        pattern = self._at(at + "attn_probs", scores.softmax(-1))
         context = torch.einsum("bhqk,bkhc->bqhc", pattern, v[:, :, reads]).flatten(2)
+        context = self._at(at + "context", context)
         out = context @ self.weights[LAYER.format(layer, "self_attention.dense.weight")].T
-        found = {"q_pre_rotary": q, "k_pre_rotary": k, "v": v, "q": turned_q, "k": turned_k}
-        found |= {"attn_scores": scores, "attn_probs": pattern, "context": context}
-        found |= {"attn_out": out, "input_layernorm_out": normed}
-        self.seen |= {f"layers.{layer}.{name}": tensor for name, tensor in found.items()}
-        return out
+        return self._at(at + "attn_out", out)
 
     def _query_key_value(self, layer: int, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         name = LAYER.format(layer, "self_attention.query_key_value.")
         mixed = normed @ self.weights[name + "weight"].T
         if self.option("add_qkv_bias"):
             mixed = mixed + self.weights[name + "bias"]
-        self.seen[f"layers.{layer}.query_key_value_out"] = mixed
-        return self._heads(mixed)
+        return self._heads(self._at(f"layers.{layer}.query_key_value_out", mixed))
 
     def _heads(self, mixed: Float[Tensor, "*at row"]) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each a row per head, out of what the fused projection gives."""
@@ -212,15 +221,14 @@ class Reference:
         return self._heads(self.weights[name])[2]
 
     def _mlp(self, layer: int, residual: Tensor) -> Float[Tensor, "batch position d_model"]:
+        at = f"layers.{layer}."
         normed = self._norm(residual, LAYER.format(layer, "post_attention_layernorm.weight"))
+        normed = self._at(at + "post_attention_layernorm_out", normed)
         both = normed @ self.weights[LAYER.format(layer, "mlp.dense_h_to_4h.weight")].T
-        gate, up = both.chunk(2, dim=-1)
-        gated = functional.silu(gate) * up
+        gate, up = self._at(at + "dense_h_to_4h_out", both).chunk(2, dim=-1)
+        gated = self._at(at + "swiglu_out", functional.silu(gate) * up)
         out = gated @ self.weights[LAYER.format(layer, "mlp.dense_4h_to_h.weight")].T
-        found = {"post_attention_layernorm_out": normed, "dense_h_to_4h_out": both}
-        found |= {"swiglu_out": gated, "mlp_out": out}
-        self.seen |= {f"layers.{layer}.{name}": tensor for name, tensor in found.items()}
-        return out
+        return self._at(at + "mlp_out", out)
 
     def _norm(self, residual: Tensor, name: str) -> Tensor:
         square = residual.pow(2).mean(-1, keepdim=True)
