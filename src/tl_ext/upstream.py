@@ -67,6 +67,20 @@ def own_architectures() -> tuple[str, ...]:
     )
 
 
+def architecture_of(config: Any) -> str:
+    """The architecture TransformerLens would boot a Hugging Face config as.
+
+    Args:
+        config: The config.
+
+    Raises:
+        ValueError: It knows none for it.
+    """
+    from transformer_lens.model_bridge.sources import transformers
+
+    return str(transformers.determine_architecture_from_hf_config(config))
+
+
 def stand_in_tokenizer() -> PreTrainedTokenizerBase:
     """A new tokenizer to boot with; booting changes it, so one serves once.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,26 @@ def test_an_unreadable_checkpoint_and_missing_shipped_weights_say_so(
     monkeypatch.setattr("importlib.resources.files", lambda _: tmp_path)
     with pytest.raises(InputError, match="weights of the testbed are missing"):
         load_model("testbed")
+
+
+def test_an_architecture_nobody_knows_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    config = {"model_type": "nobody", "architectures": ["NobodyForCausalLM"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    told = r"is a NobodyForCausalLM \(model_type 'nobody'\).*tl-ext adapters --upstream.*nobody"
+    with pytest.raises(InputError, match=told) as raised:
+        load_model(tmp_path)
+    assert "\n" not in str(raised.value)
+    # Known to transformers, not to TransformerLens.
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "prophetnet"}))
+    with pytest.raises(InputError, match=r"names no architecture.*'prophetnet'"):
+        load_model(tmp_path)
+
+
+def test_a_folder_without_a_tokenizer_says_so(tmp_path: Path) -> None:
+    """transformers makes an empty one, with which every text would be no tokens."""
+    tiny_hf_model("qwen2").save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"has no tokenizer.*Qwen2Tokenizer.*tokenizer\.json"):
+        load_model(tmp_path)
 
 
 def test_a_model_in_memory_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from tl_ext import upstream
-from tl_ext.errors import InputError
+from tl_ext.errors import InputError, TlExtError
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -93,7 +93,9 @@ def load_model(
 
     Raises:
         InputError: `model` is a model in memory and no tokenizer was given, a local path that is not
-            a folder with a checkpoint, or a name that leads to no model.
+            a folder with a checkpoint, a name that leads to no model, or an architecture that neither
+            TransformerLens nor a plugin knows.
+        UnsupportedModelError: The architecture is known and this checkpoint of it cannot be represented.
     """
     from transformer_lens.model_bridge import TransformerBridge
 
@@ -102,6 +104,9 @@ def load_model(
     activate()
     in_memory = not isinstance(model, (str, Path))
     source = "in-memory" if in_memory else _locate(str(model))
+    if not in_memory and not trust_remote_code:
+        with _reading(source):
+            _refuse_unknown(source)
     if tokenizer is None:
         if in_memory:
             raise InputError(
@@ -114,6 +119,7 @@ def load_model(
             private: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
                 source, trust_remote_code=trust_remote_code
             )
+        _refuse_empty(private, source)
     else:
         private = copy.deepcopy(tokenizer)
     if private.pad_token is None:
@@ -191,6 +197,35 @@ def _locate(name: str) -> str:
     if name.startswith((".", "/", "~")):
         raise InputError(f"There is no folder {path}.")
     return name
+
+
+def _refuse_unknown(source: str) -> None:
+    """Tell what cannot be loaded before anything but the config is read."""
+    from transformers import AutoConfig, PreTrainedConfig
+
+    try:
+        upstream.architecture_of(AutoConfig.from_pretrained(source))
+    except TlExtError:
+        raise  # a config of ours that says what cannot be represented
+    except ValueError as error:
+        stated, _ = PreTrainedConfig.get_config_dict(source)
+        names = ", ".join(stated.get("architectures") or ()) or "model that names no architecture"
+        said = " ".join(str(error).split()).split(". ")[0].rstrip(".")
+        raise InputError(
+            f"{source} cannot be loaded: it is a {names} (model_type {stated.get('model_type')!r}), "
+            "for which neither TransformerLens nor a plugin has an adapter, or whose config is not "
+            f"what its class expects. `tl-ext adapters --upstream` lists what loads. Upstream said: {said}."
+        ) from error
+
+
+def _refuse_empty(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
+    """Tell a tokenizer that transformers made of no file, which reads every text as nothing."""
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise InputError(
+            f"{source} has no tokenizer: none of the files that {type(tokenizer).__name__} reads is "
+            "there, such as tokenizer.json or tokenizer.model. Put them beside config.json, or pass "
+            "tokenizer=..."
+        )
 
 
 @contextmanager
