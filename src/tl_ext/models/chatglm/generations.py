@@ -61,7 +61,7 @@ def tell(config: Config, others: Mapping[str, Any]) -> str | None:
     told = dict(_evidence(config, others))
     found = set(told.values())
     if not found:
-        found = {_SAVED_BY[v] for v in [config.transformers_version] if v in _SAVED_BY}
+        found = {each for each in [of_version(config.transformers_version)] if each}
     if len(found) == 1:
         return found.pop()
     if config.rope_ratio == 1:
@@ -99,6 +99,11 @@ def of_name(name: str) -> str | None:
     last = re.split(r"[/\\]", name.rstrip("/\\"))[-1]
     found = [generation for generation, pattern in _NAMES if pattern.search(last)]
     return found[0] if len(found) == 1 else None
+
+
+def of_version(transformers_version: str | None) -> str | None:
+    """The generation whose published config.json this version of transformers saved, or None."""
+    return _SAVED_BY.get(transformers_version or "")
 
 
 def _evidence(config: Config, others: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -14,10 +14,11 @@ from transformers.conversion_mapping import (
 from tl_ext.models.chatglm import conversion
 from tl_ext.models.chatglm.configuration import ChatGLMConfig
 from tl_ext.models.chatglm.modeling import ChatGLMForConditionalGeneration, ChatGLMModel
+from tl_ext.models.chatglm.tokenization import register_tokenizers
 
 
 def register() -> None:
-    """Teach transformers the config, the models and the layout of their weights. Idempotent."""
+    """Teach transformers config, models, the layout of their weights and tokenizers. Idempotent."""
     AutoConfig.register(ChatGLMConfig.model_type, ChatGLMConfig, exist_ok=True)
     AutoModel.register(ChatGLMConfig, ChatGLMModel, exist_ok=True)
     AutoModelForCausalLM.register(ChatGLMConfig, ChatGLMForConditionalGeneration, exist_ok=True)
@@ -28,8 +29,4 @@ def register() -> None:
     for name, mapping in mappings.items():
         if get_checkpoint_conversion_mapping(name) is None:
             register_checkpoint_conversion_mapping(name, mapping())
-    _register_tokenizer()
-
-
-def _register_tokenizer() -> None:
-    """Teach transformers the tokenizer class."""
+    register_tokenizers(ChatGLMConfig)
