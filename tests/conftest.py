@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,17 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the shared material: no folder at {folder} (set TL_EXT_SHARED)")
     return folder
+
+
+@pytest.fixture
+def upstream_as_installed() -> Iterator[None]:
+    """Upstream without our fixes; what other tests of this process left applied comes back after."""
+    from tl_ext import fixes
+
+    before = [status.slug for status in fixes.status() for _ in range(status.applied)]
+    fixes.revert(*before)
+    yield
+    fixes.apply(*before)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from tl_ext.cli import plugins as plugins_command
 
 SLUG = "registered-adapters-ignored-by-boot"
 runner = CliRunner(env={"COLUMNS": "200", "TL_EXT_PLUGINS": None})
+pytestmark = pytest.mark.usefixtures("upstream_as_installed")
 
 
 @pytest.fixture

@@ -21,9 +21,16 @@ NEEDED = "needed-by-mine"
 
 
 @pytest.fixture
-def factory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Upstream's factory; what is registered and applied during a test is undone after it."""
-    from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
+def factory(monkeypatch: pytest.MonkeyPatch, upstream_as_installed: None) -> Iterator[Any]:
+    """Upstream's factory; what is registered and applied during a test is undone after it.
+
+    The architectures this package brings are left out.
+    """
+    monkeypatch.setattr("tl_ext.plugins.builtin.ADAPTERS", ())
+    from transformer_lens.factories.architecture_adapter_factory import (
+        SUPPORTED_ARCHITECTURES,
+        ArchitectureAdapterFactory,
+    )
     from transformer_lens.model_bridge.supported_architectures.llama import (
         LlamaArchitectureAdapter,
     )
@@ -36,9 +43,7 @@ def factory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     module.broken_upstream = lambda: "wrong"  # type: ignore[attr-defined]
     module.mend = lambda original: lambda: "right"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, MODULE, module)
-    monkeypatch.setattr(
-        ArchitectureAdapterFactory, "_adapters", dict(ArchitectureAdapterFactory._adapters)
-    )
+    monkeypatch.setattr(ArchitectureAdapterFactory, "_adapters", dict(SUPPORTED_ARCHITECTURES))
     monkeypatch.setattr(ArchitectureAdapterFactory, "_entry_points_discovered", True)
     monkeypatch.setattr(activation, "_taught", set())
     yield ArchitectureAdapterFactory

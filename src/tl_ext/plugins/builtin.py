@@ -7,12 +7,64 @@ from tl_ext.plugins.specs import (
     AdapterSpec,
     AnalysisSpec,
     DictionarySourceSpec,
+    Family,
     FixSpec,
     ScorerSpec,
+    Verification,
 )
 
+_CHATGLM = Family(
+    name="ChatGLM",
+    checkpoints=(
+        "chatglm2-6b",
+        "chatglm3-6b (-base, -32k, -128k)",
+        "codegeex2-6b",
+        "glm-4-9b (-chat, -chat-1m) in its original layout",
+        "LongWriter-glm4-9b",
+        "codegeex4-all-9b",
+    ),
+    refused=(
+        "ChatGLM-6B of the first generation",
+        "P-tuning",
+        "quantised checkpoints",
+        "vision (glm-4v, cogagent)",
+        "LayerNorm, no final norm, residual after the norm, biases on the other linear layers",
+        "ChatGLMForSequenceClassification",
+    ),
+    tokenizer="[gMASK] and sop before a text, no BOS, padding on the left",
+)
+
+
+def _chatglm(architecture: str) -> AdapterSpec:
+    """The same model under either of the names that published checkpoints give it."""
+    tests = "tests/models/chatglm"
+    return AdapterSpec(
+        architecture=architecture,
+        adapter="tl_ext.models.chatglm.adapter:ChatGLMArchitectureAdapter",
+        register="tl_ext.models.chatglm.registration:register",
+        fixes=("multi-token-prefix",),
+        verified=(
+            Verification(
+                "golden file",
+                "what every hook point holds, raw and in compatibility mode, padded and gapped "
+                "positions, greedy decoding, 1e-4",
+                f"{tests}/test_bridge.py",
+            ),
+            Verification(
+                "transformers",
+                "the effect of an edit at each hook point, 1e-4",
+                f"{tests}/test_edits.py",
+            ),
+        ),
+        family=_CHATGLM,
+    )
+
+
 # One row per architecture upstream lacks.
-ADAPTERS: tuple[AdapterSpec, ...] = ()
+ADAPTERS: tuple[AdapterSpec, ...] = (
+    _chatglm("ChatGLMModel"),
+    _chatglm("ChatGLMForConditionalGeneration"),
+)
 
 
 def _analysis(
@@ -162,6 +214,22 @@ FIXES: tuple[FixSpec, ...] = (
             "transformer_lens.model_bridge.sources.transformers:SUPPORTED_ARCHITECTURES?",
         ),
         needed_by="activate(), for architectures that plugins bring",
+    ),
+    FixSpec(
+        slug="multi-token-prefix",
+        symptom="a prefix of several tokens (ChatGLM's [gMASK] sop) is taken for one BOS token: EOS "
+        "follows it, to_single_token fails, prepend_bos=False keeps it",
+        upstream="transformer_lens",
+        kind="runtime",
+        takes_effect="now",
+        probe="tl_ext.fixes.multi_token_prefix:probe",
+        wrap="tl_ext.fixes.multi_token_prefix:wrap",
+        targets=(
+            "transformer_lens.model_bridge:TransformerBridge.to_tokens",
+            "transformer_lens.utilities:get_attention_mask",
+            "transformer_lens.utilities.tokenize_utils:get_attention_mask",
+        ),
+        needed_by="the ChatGLM family",
     ),
 )
 

@@ -1,0 +1,160 @@
+"""TransformerLens: a tokenizer's prefix of several tokens is taken for one BOS token.
+
+ChatGLM's tokenizer puts `[gMASK] sop` before a text and has no BOS. Booting sets its BOS to EOS and
+finds that a text does not begin with it. So `prepend_bos=True` puts EOS after the prefix,
+`prepend_bos=False` removes nothing, and `to_single_token` and `get_token_position` always fail. Where
+padding and EOS are one token, as for GLM-4, the last padding of a left-padded text counts as its BOS and
+is attended to.
+
+The fix makes the prefix what BOS is elsewhere, for tokenizers that themselves put two tokens or more
+before a text: `prepend_bos` None or True gives prefix and text, False the text alone. Everything that
+reads a string does so through `TransformerBridge.to_tokens`, so all of it agrees. Any other tokenizer
+goes to the original as it was.
+Source: `transformer_lens/model_bridge/transformer_bridge.py` (3.9: `bridge.py`), `to_tokens`;
+`transformer_lens/utilities/tokenize_utils.py`, `get_attention_mask`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from tl_ext.fixes.probing import Finding, State
+from tl_ext.upstream import prefix_ids
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SLUG = "multi-token-prefix"
+
+
+def wrap(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The replacement for `TransformerBridge.to_tokens` or `get_attention_mask`.
+
+    Args:
+        original: What is there now.
+
+    Returns:
+        A function of the same name and arguments.
+    """
+    return _WRAPPERS[original.__name__](original)
+
+
+def _wrap_to_tokens(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    @wraps(original)
+    def to_tokens(
+        self: Any,
+        input: str | list[str],
+        prepend_bos: bool | None = None,
+        *args: Any,
+        **options: Any,
+    ) -> Tensor:
+        if self.tokenizer is None or not _several(self.tokenizer):
+            return original(self, input, prepend_bos, *args, **options)
+        if prepend_bos is None or prepend_bos:
+            # Asked for what the tokenizer is believed to do, upstream adds and removes nothing.
+            as_it_is = getattr(self.cfg, "tokenizer_prepends_bos", True)
+            return original(self, input, as_it_is, *args, **options)
+        return _text_alone(self, input, *args, **options)
+
+    return to_tokens
+
+
+def _wrap_get_attention_mask(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    @wraps(original)
+    def get_attention_mask(
+        tokenizer: Any, tokens: Tensor, prepend_bos: bool, *args: Any, **options: Any
+    ) -> Tensor:
+        # True makes upstream look for a BOS among the padding where both are one token.
+        looked_for = prepend_bos and not (tokenizer is not None and _several(tokenizer))
+        return original(tokenizer, tokens, looked_for, *args, **options)
+
+    return get_attention_mask
+
+
+_WRAPPERS = {
+    "to_tokens": _wrap_to_tokens,
+    "get_attention_mask": _wrap_get_attention_mask,
+}
+
+
+def _text_alone(
+    bridge: Any,
+    texts: str | list[str],
+    padding_side: str | None = None,
+    move_to_device: bool = True,
+    truncate: bool = True,
+) -> Tensor:
+    """What `to_tokens` gives without the prefix; the options are its own."""
+    found = bridge.tokenizer(
+        [texts] if isinstance(texts, str) else texts,
+        add_special_tokens=False,
+        return_tensors="pt",
+        padding=True,
+        padding_side=padding_side,
+        truncation=truncate,
+        max_length=bridge.cfg.n_ctx if truncate else None,
+    )
+    tokens: Tensor = found["input_ids"].long()  # an empty text comes as floating point
+    return tokens.to(bridge.cfg.device) if move_to_device else tokens
+
+
+def _several(tokenizer: Any) -> bool:
+    return len(prefix_ids(tokenizer)) > 1
+
+
+def probe() -> Finding:
+    """Boot a tiny random model with a tokenizer that puts two tokens before a text and has no BOS.
+
+    Returns:
+        PRESENT where `to_tokens` gives anything but prefix and text, or the text alone where that is
+        asked for.
+    """
+    from transformer_lens.model_bridge import TransformerBridge
+
+    bridge = TransformerBridge.boot_transformers(
+        "tl-ext-probe", hf_model=_tiny_model(), tokenizer=_tokenizer(), device="cpu"
+    )
+    expected = {None: [1, 2, 5], True: [1, 2, 5], False: [5]}
+    given = {asked: bridge.to_tokens("a", prepend_bos=asked)[0].tolist() for asked in expected}
+    if given == expected:
+        return Finding(State.ABSENT, "prepend_bos puts the prefix [1, 2] there or leaves it out")
+    told = ", ".join(f"prepend_bos={asked} gave {ids}" for asked, ids in given.items())
+    return Finding(State.PRESENT, f"text [5], prefix [1, 2]: {told}")
+
+
+def _tokenizer() -> Any:
+    """Words for tokens; `[gMASK] sop` before a text, no BOS."""
+    from tokenizers import Tokenizer, models, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<unk>", "[gMASK]", "sop", "</s>", "<pad>", "a"]
+    tokenizer = Tokenizer(
+        models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>")
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[gMASK] sop $A", special_tokens=[("[gMASK]", 1), ("sop", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+    )
+
+
+def _tiny_model() -> Any:
+    """A Llama of a few hundred random weights; the bug is the tokenizer's alone."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=8,
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        max_position_embeddings=8,
+        architectures=["LlamaForCausalLM"],
+    )
+    return LlamaForCausalLM(config).eval()

@@ -1,0 +1,29 @@
+"""The TransformerLens adapter of the ChatGLM family: upstream's for GLM, with its norms folded.
+
+A converted ChatGLM is a GLM in all but name, so hook points, attention and rotary embedding are those
+of `GlmArchitectureAdapter`. Source: `transformer_lens/model_bridge/supported_architectures/glm.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformer_lens.model_bridge.supported_architectures.glm import GlmArchitectureAdapter
+
+
+class ChatGLMArchitectureAdapter(GlmArchitectureAdapter):
+    """Adapter for `ChatGLMModel` and `ChatGLMForConditionalGeneration`.
+
+    Args:
+        cfg: The bridge's configuration.
+    """
+
+    def __init__(self, cfg: Any) -> None:
+        super().__init__(cfg)
+        # Upstream refuses to fold because the checkpoint joins gate and up; what is folded is the
+        # bridge's own state, which holds them apart. Refused, the final norm's gain stays out of
+        # logit_attrs and apply_ln_to_stack.
+        self.supports_fold_ln = True
+        # Upstream knows one BOS token as the only thing to prepend and says GLM has none. The fix
+        # multi-token-prefix gives the word its meaning here: [gMASK] and sop.
+        self.cfg.default_prepend_bos = True
