@@ -116,6 +116,14 @@ def test_chats(tokenizer: Any, golden: dict[str, Any]) -> None:
         assert ids == case["ids"]
 
 
+def test_special_tokens_read_in_texts_on_demand(folder: Path, golden: dict[str, Any]) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder, encode_special_tokens=True)
+    for case in golden["strings"]:
+        ids = tokenizer.encode(case["text"], add_special_tokens=False)
+        assert ids == case["ids_encode_special_tokens_all"]
+        assert tokenizer.decode(case["ids_with_prefix"]) == case["decode_ids_with_prefix"]
+
+
 def test_saved_and_read_again(tokenizer: Any, golden: dict[str, Any], tmp_path: Path) -> None:
     tokenizer(["a", "b c"], padding=True, truncation=True, max_length=4)  # leaves no trace
     tokenizer.save_pretrained(tmp_path)

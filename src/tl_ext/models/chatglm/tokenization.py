@@ -35,6 +35,8 @@ class ChatGLMTokenizer(ChatEncoding):
         vocab_file: The published tokenizer.model.
         tokenizer_file: A tokenizer.json that this class saved; it is read where there is one.
         generation: `"chatglm2"`, `"chatglm3"` or `"glm4"`. None: what the files tell.
+        encode_special_tokens: Read every special token in a text, inside words too, as the last
+            published revisions do when asked to.
         **kwargs: As for `PreTrainedTokenizerFast`.
 
     Raises:
@@ -56,17 +58,25 @@ class ChatGLMTokenizer(ChatEncoding):
         vocab_file: str | Path | None = None,
         tokenizer_file: str | Path | None = None,
         generation: str | None = None,
+        encode_special_tokens: bool = False,
         **kwargs: Any,
     ) -> None:
         files = tokenizer_files.TokenizerFiles(vocab_file, tokenizer_file)
         backend: Tokenizer | None = kwargs.pop("tokenizer_object", None) or files.saved_backend()
-        self.generation = files.generation(generation, backend, str(kwargs.get("name_or_path", "")))
+        asked_for = str(kwargs.get("name_or_path", ""))
+        self.generation = files.generation(generation, backend, asked_for)
+        self.encode_special_tokens = encode_special_tokens
         declared = _ids_by_name(kwargs.get("added_tokens_decoder") or {})
         self._tokenizer = backend or files.built(self.generation, declared)
         form = FORMATS[self.generation]
         if self.generation == "glm4":
             # As in the original, a text is searched for what the checkpoint declares.
-            kwargs.setdefault("split_special_tokens", not declared)
+            read = bool(declared) or encode_special_tokens
+            kwargs.setdefault("split_special_tokens", not read)
+        elif encode_special_tokens:
+            self._tokenizer.add_special_tokens(
+                [AddedToken(name, normalized=False) for name in form.specials]
+            )
         for role, name in (
             ("eos_token", form.eos),
             ("pad_token", form.pad),
@@ -78,7 +88,9 @@ class ChatGLMTokenizer(ChatEncoding):
             kwargs["chat_template"] = form.chat_template
         if vocab_file is not None:
             kwargs["vocab_file"] = str(vocab_file)
-        super().__init__(generation=self.generation, **kwargs)  # type: ignore[no-untyped-call]
+        super().__init__(  # type: ignore[no-untyped-call]
+            generation=self.generation, encode_special_tokens=encode_special_tokens, **kwargs
+        )
         self.update_post_processor()
 
     @classmethod
