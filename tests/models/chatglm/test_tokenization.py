@@ -259,6 +259,18 @@ def test_auto_tokenizer_reads_published_folders(
     assert three.padding_side == options.get("padding_side", "left")
 
 
+@pytest.mark.parametrize("trusted", [True, False, None])
+def test_published_code_is_not_run_even_where_it_is_trusted(
+    tmp_path: Path, trusted: bool | None
+) -> None:
+    for name, write in (("three", write_sentencepiece), ("four", write_tiktoken)):
+        folder = write(tmp_path / name)
+        (folder / "config.json").write_text(json.dumps(original_config()))
+        (folder / "tokenization_chatglm.py").write_text("raise SystemExit  # <|observation|>")
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trusted)
+        assert isinstance(tokenizer, ChatGLMTokenizer)
+
+
 def test_a_folder_without_tokenizer_config_needs_only_its_config(tmp_path: Path) -> None:
     write_sentencepiece(tmp_path)
     (tmp_path / "tokenizer_config.json").unlink()

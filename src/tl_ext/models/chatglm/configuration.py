@@ -15,6 +15,8 @@ from tl_ext.models.chatglm import generations, refusals
 # What the original code writes into its formulas.
 ROPE_THETA = 10000.0
 ROTARY_FRACTION = 0.5  # of each head, the first half
+# Where no tokenizer_config.json says which one; the original config.json never does.
+_TOKENIZER = "ChatGLMTokenizer"
 
 
 @strict
@@ -66,6 +68,7 @@ class ChatGLMConfig(GlmConfig):
     multi_query_group_num: int | None = None
     rope_ratio: int | float = 1.0
     generation: str | None = None
+    tokenizer_class: str | None = _TOKENIZER
 
     def __post_init__(self, **kwargs: Any) -> None:
         for key in set(self.attribute_map) & set(kwargs):
@@ -96,6 +99,8 @@ class ChatGLMConfig(GlmConfig):
         groups = output.pop("num_key_value_heads", None)
         if self.multi_query_attention:
             output["multi_query_group_num"] = groups
+        if output.get("tokenizer_class") == _TOKENIZER:
+            del output["tokenizer_class"]
         if output.get("rope_parameters") == self._rope():
             del output["rope_parameters"]
         if output.get("dtype") is not None:

@@ -29,4 +29,4 @@ def register() -> None:
     for name, mapping in mappings.items():
         if get_checkpoint_conversion_mapping(name) is None:
             register_checkpoint_conversion_mapping(name, mapping())
-    register_tokenizers(ChatGLMConfig)
+    register_tokenizers()

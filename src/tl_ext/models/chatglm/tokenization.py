@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, processors
-from transformers import AutoTokenizer, BatchEncoding
+from transformers import AutoTokenizer, BatchEncoding, PreTrainedConfig
 
 from tl_ext.models.chatglm import sentencepiece_model, tokenizer_files
 from tl_ext.models.chatglm.chat_encoding import ChatEncoding
@@ -198,14 +198,19 @@ class ChatGLM4Tokenizer(ChatGLMTokenizer):
     """The tokenizer of GLM-4, LongWriter and CodeGeeX4, under its published name."""
 
 
-def register_tokenizers(config_class: type[Any]) -> None:
+class _PublishedNames(PreTrainedConfig):
+    """Stands for the config classes of tokenizer_config.json files that name our classes."""
+
+
+def register_tokenizers() -> None:
     """Make `AutoTokenizer` know the published names. Additive and idempotent.
 
-    Args:
-        config_class: The config whose checkpoints they belong to.
+    They are not registered for `ChatGLMConfig`, which names its tokenizer itself: AutoTokenizer would
+    then prefer the code in a published folder where it is told to trust it, and that code no longer runs
+    (transformers 5.23, `explicit_local_code` in tokenization_auto.py).
     """
     for tokenizer_class in (ChatGLM4Tokenizer, ChatGLMTokenizer):
-        AutoTokenizer.register(config_class, tokenizer_class, exist_ok=True)
+        AutoTokenizer.register(_PublishedNames, tokenizer_class, exist_ok=True)
 
 
 def _ids_by_name(added: Mapping[int | str, Any]) -> dict[str, int]:
