@@ -231,6 +231,65 @@ FIXES: tuple[FixSpec, ...] = (
         ),
         needed_by="the ChatGLM family",
     ),
+    FixSpec(
+        slug="load-model-knows-no-bridge",
+        symptom='model_class_name="TransformerBridge" ends in "Unknown model class" in every SAELens '
+        "runner",
+        upstream="sae_lens",
+        kind="runtime",
+        takes_effect="now",
+        probe="tl_ext.fixes.load_model_knows_no_bridge:probe",
+        wrap="tl_ext.fixes.load_model_knows_no_bridge:wrap",
+        targets=(
+            "sae_lens.load_model:load_model",
+            "sae_lens.llm_sae_training_runner:load_model",
+            "sae_lens.cache_activations_runner:load_model",
+            "sae_lens.multi_sae_training_runner:load_model",
+        ),
+    ),
+    FixSpec(
+        slug="documents-not-separated-without-bos",
+        symptom="SAELens trains on documents glued without a separator, and without the prefix, where "
+        "the tokenizer has no BOS",
+        upstream="sae_lens",
+        kind="runtime",
+        takes_effect="now",
+        probe="tl_ext.fixes.documents_not_separated_without_bos:probe",
+        wrap="tl_ext.fixes.documents_not_separated_without_bos:wrap",
+        targets=(
+            "sae_lens.training.activations_store:ActivationsStore._iterate_tokenized_sequences",
+        ),
+        needed_by="training with SAELens on ChatGLM and Qwen2",
+    ),
+    FixSpec(
+        slug="prefix-not-excluded",
+        symptom="exclude_special_tokens=True keeps the tokens a tokenizer such as ChatGLM's puts "
+        "before a text",
+        upstream="sae_lens",
+        kind="runtime",
+        takes_effect="now",
+        probe="tl_ext.fixes.prefix_not_excluded:probe",
+        wrap="tl_ext.fixes.prefix_not_excluded:wrap",
+        targets=(
+            "sae_lens.util:get_special_token_ids",
+            "sae_lens.training.activations_store:get_special_token_ids",
+            "sae_lens.multi_sae_training_runner:get_special_token_ids",
+            "sae_lens.evals:get_special_token_ids",
+            "sae_lens.analysis.hooked_sae_transformer:get_special_token_ids",
+        ),
+        needed_by="training with SAELens on ChatGLM",
+    ),
+    FixSpec(
+        slug="zero-ablation-of-excluded-tokens",
+        symptom="run_evals scores a dictionary of zeros above 0 where special tokens are excluded",
+        upstream="sae_lens",
+        kind="runtime",
+        takes_effect="now",
+        probe="tl_ext.fixes.zero_ablation_of_excluded_tokens:probe",
+        wrap="tl_ext.fixes.zero_ablation_of_excluded_tokens:wrap",
+        targets=("sae_lens.evals:get_recons_loss",),
+        needed_by="training with SAELens on ChatGLM and Qwen2",
+    ),
 )
 
 DICTIONARY_SOURCES: tuple[DictionarySourceSpec, ...] = (

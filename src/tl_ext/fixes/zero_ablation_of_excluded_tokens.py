@@ -1,0 +1,137 @@
+"""SAELens: `run_evals` sets excluded tokens to zero too, and calls that the dictionary's baseline.
+
+With `exclude_special_tokens`, the dictionary's reconstruction is put in place of an activation at the
+other tokens alone, while the zeros it is compared with stand at all tokens. So a dictionary that is
+nothing but zeros does not score 0: it recovers what the special tokens carry, which is much where a
+row begins with one.
+
+The fix leaves activations at excluded tokens as they are in both.
+Source: `sae_lens/evals.py`, `get_recons_loss`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+from tl_ext.fixes.probing import Finding, State
+
+SLUG = "zero-ablation-of-excluded-tokens"
+
+
+def wrap(recons_loss: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """The replacement for `get_recons_loss`.
+
+    Args:
+        recons_loss: What is there now.
+
+    Returns:
+        The same with a model whose hooks leave activations at `ignore_tokens` alone.
+    """
+
+    @wraps(recons_loss)
+    def at_the_same_tokens(
+        sae: Any,
+        model: Any,
+        activation_scaler: Any,
+        batch_tokens: Any,
+        *args: Any,
+        ignore_tokens: list[int] | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        if ignore_tokens:
+            model = _Sparing(model, batch_tokens, ignore_tokens)
+        return recons_loss(
+            sae,
+            model,
+            activation_scaler,
+            batch_tokens,
+            *args,
+            ignore_tokens=ignore_tokens,
+            **options,
+        )
+
+    return at_the_same_tokens
+
+
+class _Sparing:
+    """A model whose hooks leave activations at some tokens as they are."""
+
+    def __init__(self, model: Any, tokens: Any, spared: Sequence[int]) -> None:
+        import torch
+
+        self._model = model
+        self._spared = torch.isin(tokens, torch.tensor(list(spared), device=tokens.device))
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self._model(*args, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def run_with_hooks(self, *args: Any, fwd_hooks: Sequence[Any], **options: Any) -> Any:
+        hooks = [(name, self._sparing(function)) for name, function in fwd_hooks]
+        return self._model.run_with_hooks(*args, fwd_hooks=hooks, **options)
+
+    def _sparing(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def edit(activation: Any, hook: Any) -> Any:
+            # A hook of upstream's may write into what it is given.
+            edited = function(activation.clone(), hook)
+            shape = (*self._spared.shape, *(1 for _ in range(activation.ndim - 2)))
+            return edited.where(~self._spared.reshape(shape).to(edited.device), activation)
+
+        return edit
+
+
+def probe() -> Finding:
+    """Let a dictionary of zeros be judged on a row with an excluded token.
+
+    Returns:
+        PRESENT where its loss is not that of zeros, ABSENT where it is.
+    """
+    import torch
+    from sae_lens.evals import get_recons_loss
+    from sae_lens.training.activation_scaler import ActivationScaler
+
+    torch.manual_seed(0)
+    losses = get_recons_loss(
+        _zeros(),
+        _tiny_bridge(),
+        ActivationScaler(),
+        torch.tensor([[3, 1, 2, 0, 1]]),
+        compute_kl=False,
+        compute_ce_loss=True,
+        ignore_tokens=[3],
+    )
+    apart = (losses["ce_loss_with_sae"] - losses["ce_loss_with_ablation"]).abs().max().item()
+    if apart > 1e-4:
+        return Finding(State.PRESENT, f"a dictionary of zeros is {apart:.2g} nats from zeros")
+    return Finding(State.ABSENT, "a dictionary of zeros costs what zeros cost")
+
+
+def _zeros() -> Any:
+    from sae_lens.saes.sae import SAEMetadata
+    from sae_lens.saes.standard_sae import StandardSAE, StandardSAEConfig
+
+    metadata = SAEMetadata(hook_name="blocks.0.hook_resid_pre")
+    sae = StandardSAE(StandardSAEConfig(d_in=4, d_sae=4, metadata=metadata))
+    for parameter in sae.parameters():
+        parameter.data.zero_()
+    return sae
+
+
+def _tiny_bridge() -> Any:
+    """A hooked GPT-2 of a few hundred random weights, large enough to matter."""
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from tl_ext.upstream import stand_in_tokenizer
+
+    sizes = {"n_embd": 4, "n_layer": 1, "n_head": 1, "n_positions": 8, "vocab_size": 4}
+    model = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=0, eos_token_id=0)).eval()
+    for parameter in model.parameters():
+        parameter.data.normal_()
+    return TransformerBridge.boot_transformers(
+        "gpt2", hf_model=model, tokenizer=stand_in_tokenizer(), device="cpu"
+    )
