@@ -69,6 +69,20 @@ def test_fixes_probe_and_check() -> None:
     assert states == ["PRESENT", "ABSENT", "PRESENT", "right"]
 
 
+def test_a_bug_of_a_package_that_is_not_installed_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from dataclasses import replace
+
+    from tl_ext.plugins import builtin
+
+    nowhere = replace(builtin.FIXES[0], upstream="no_such_package_at_all")
+    monkeypatch.setattr(builtin, "FIXES", (nowhere,))
+    done = runner.invoke(fixes_command.app, ["check"])
+    assert done.exit_code == 0
+    assert "UNKNOWN" in done.output and "no_such_package_at_all is not installed" in done.output
+
+
 def test_fixes_status() -> None:
     done = runner.invoke(fixes_command.app, ["status"])
     assert done.exit_code == 0 and SLUG in done.output

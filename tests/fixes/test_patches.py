@@ -15,8 +15,10 @@ import pytest
 from tl_ext import fixes
 from tl_ext.errors import FixError
 from tl_ext.fixes.patches import FIELDS, Patch, patches_root, series
+from tl_ext.upstream import saelens_usable
 
 UPSTREAM, BASE = "transformer_lens", "4.3.0"
+SERIES = [(UPSTREAM, BASE), ("sae_lens", "6.54.12")]
 VERIFY = """
 import importlib, json, sys
 import pytest
@@ -39,29 +41,31 @@ def git(folder: Path, *words: str) -> str:
     ).stdout
 
 
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def release(upstream: str, base: str, tmp_path: Path) -> Path:
     """The installed release, without caches, as the one commit of a repository of its own."""
-    installed = metadata.version("transformer-lens")
-    if installed != BASE:
-        pytest.skip(f"patches are made against {BASE}; {installed} is installed")
-    found = util.find_spec(UPSTREAM)
+    found = util.find_spec(upstream)
+    installed = metadata.version(upstream.replace("_", "-")) if found else "none"
+    if installed != base:
+        pytest.skip(f"patches are made against {upstream} {base}; {installed} is installed")
+    if upstream == "sae_lens" and not saelens_usable():
+        pytest.skip("SAELens cannot be imported here")
     assert found is not None and found.origin is not None
-    root = tmp_path_factory.mktemp("release")
     shutil.copytree(
-        Path(found.origin).parent, root / UPSTREAM, ignore=shutil.ignore_patterns("__pycache__")
+        Path(found.origin).parent, tmp_path / upstream, ignore=shutil.ignore_patterns("__pycache__")
     )
-    git(root, "init", "-q")
-    (root / ".git" / "info").mkdir(exist_ok=True)
-    (root / ".git" / "info" / "exclude").write_text("__pycache__/\n")
-    git(root, "add", "-A")
-    git(root, "commit", "-q", "-m", BASE)
-    return root
+    git(tmp_path, "init", "-q")
+    (tmp_path / ".git" / "info").mkdir(exist_ok=True)
+    (tmp_path / ".git" / "info" / "exclude").write_text("__pycache__/\n")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-q", "-m", base)
+    return tmp_path
 
 
 @pytest.mark.slow
-def test_the_series_in_order(release: Path) -> None:
-    for patch in series(UPSTREAM, BASE):
+@pytest.mark.parametrize(("upstream", "base"), SERIES)
+def test_the_series_in_order(upstream: str, base: str, release: Path) -> None:
+    for patch in series(upstream, base):
         git(release, "am", "-q", str(patch.path))
         changed = git(release, "diff", "--name-only", "HEAD~1").split()
         assert sorted(changed) == sorted(patch.files)
@@ -72,7 +76,7 @@ def test_the_series_in_order(release: Path) -> None:
         path = os.pathsep.join([str(release), *filter(None, sys.path)])
         tests = [name for name in patch.added if Path(name).name.startswith("test_")]
         done = subprocess.run(
-            [sys.executable, "-c", VERIFY, UPSTREAM, patch.slug, *tests],
+            [sys.executable, "-c", VERIFY, upstream, patch.slug, *tests],
             env=os.environ | {"PYTHONPATH": path},
             cwd=release,
             capture_output=True,

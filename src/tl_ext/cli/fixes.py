@@ -75,9 +75,11 @@ def probe(slugs: Slugs = None, as_json: AsJson = False) -> None:
 def check(slugs: Slugs = None) -> None:
     """Prove runtime fixes: the bug before, none with the fix, the bug again after taking it back.
 
-    A bug that is absent here needs no fix, and is said to be absent. Ends with status 1 where a fix
-    does not do what it should.
+    A bug that is absent here needs no fix, and is said to be absent, as is one of a package that is
+    not installed. Ends with status 1 where a fix does not do what it should.
     """
+    from importlib.util import find_spec
+
     from tl_ext import fixes
     from tl_ext.errors import FixError
 
@@ -90,8 +92,12 @@ def check(slugs: Slugs = None) -> None:
             table.add_row(slug, str(before), "", "", f"{specs[slug].kind}: see its patch")
             continue
         if before is not fixes.State.PRESENT:
-            failed |= before is fixes.State.UNKNOWN
-            table.add_row(slug, str(before), "", "", "nothing to fix here" if not failed else "")
+            installed = find_spec(specs[slug].upstream) is not None
+            failed |= installed and before is fixes.State.UNKNOWN
+            said = "nothing to fix here" if before is fixes.State.ABSENT else ""
+            if not installed:
+                said = f"{specs[slug].upstream} is not installed"
+            table.add_row(slug, str(before), "", "", said)
             continue
         try:
             with fixes.applied(slug):

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -116,7 +117,7 @@ def _rows(store: Any, tokenizer: Any) -> Iterator[Any]:
     documents = _bare(store._iterate_raw_dataset_tokens(), prefix_ids(tokenizer))
     if store.disable_concat_sequences:
         cut = (begin + document[: store.context_size - len(begin)] for document in documents)
-        rows = (row for row in cut if len(row) == store.context_size)
+        rows: Iterator[list[int]] = (row for row in cut if len(row) == store.context_size)
     else:
         between = _between(store.sequence_separator_token, tokenizer)
         rows = packed(documents, begin=begin, between=between, size=store.context_size)
@@ -133,7 +134,7 @@ def _between(wanted: object, tokenizer: Any) -> list[int]:
     if wanted == "bos":
         ids = separator_ids(tokenizer)
     else:
-        one = get_special_token_from_cfg(wanted, tokenizer)  # type: ignore[arg-type]
+        one = get_special_token_from_cfg(wanted, tokenizer)
         ids = [] if one is None else [one]
     if not ids:
         raise FixError(
@@ -171,7 +172,7 @@ def probe() -> Finding:
         text = tokenizer.convert_tokens_to_ids(["a", "b"])
         expected = prefix_ids(tokenizer)
         if row[: len(expected)] != expected or any(
-            pair == (text[1], text[0]) for pair in zip(row, row[1:], strict=False)
+            pair == (text[1], text[0]) for pair in pairwise(row)
         ):
             glued.append(f"{tokenizer.convert_ids_to_tokens(row)}")
     if glued:
@@ -188,8 +189,8 @@ def tokenizer_without_bos(prefix: Sequence[str] = ()) -> Any:
     words = Tokenizer(
         models.WordLevel({name: id for id, name in enumerate(names)}, unk_token="<pad>")
     )
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
-    words.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    words.post_processor = processors.TemplateProcessing(
         single=" ".join((*prefix, "$A")),
         special_tokens=[(name, names.index(name)) for name in prefix],
     )
@@ -207,8 +208,8 @@ def _store_row(tokenizer: Any) -> list[int]:
         return torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])
 
     store = ActivationsStore(
-        model=SimpleNamespace(tokenizer=tokenizer, to_tokens=to_tokens),  # type: ignore[arg-type]
-        dataset=[{"text": "a b"}] * 8,  # type: ignore[arg-type]
+        model=SimpleNamespace(tokenizer=tokenizer, to_tokens=to_tokens),
+        dataset=[{"text": "a b"}] * 8,
         streaming=False,
         hook_name="blocks.0.hook_resid_pre",
         hook_head_index=None,

@@ -26,8 +26,6 @@ BOUND_IN = (
     "sae_lens.cache_activations_runner",
     "sae_lens.multi_sae_training_runner",
 )
-# Arguments of boot_transformers that say where the weights go; it takes no device beside them.
-_PLACES = ("device_map", "n_devices", "max_memory", "hf_model")
 
 
 def wrap(load_model: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,8 +37,8 @@ def wrap(load_model: Callable[..., Any]) -> Callable[..., Any]:
     Returns:
         A function that boots a bridge as it is, without weight processing, for
         `model_class_name="TransformerBridge"`. `model_from_pretrained_kwargs` are then arguments of
-        `boot_transformers`; where they place the weights, `device` is left out. `hook_names` does
-        nothing, as for HookedTransformer: hook points are part of a bridge.
+        `boot_transformers`; beside a `device_map`, `device` is left out. `hook_names` does nothing,
+        as for HookedTransformer: hook points are part of a bridge.
     """
 
     @wraps(load_model)
@@ -58,8 +56,8 @@ def wrap(load_model: Callable[..., Any]) -> Callable[..., Any]:
         from transformer_lens.model_bridge import TransformerBridge
 
         options = dict(model_from_pretrained_kwargs or {})
-        if all(options.get(place) is None for place in _PLACES):
-            options["device"] = device
+        if options.get("device_map") is None:  # boot_transformers refuses both
+            options.setdefault("device", device)
         return TransformerBridge.boot_transformers(model_name, **options)
 
     return load_model_or_bridge
@@ -95,5 +93,5 @@ def _tiny_model() -> Any:
     """A GPT-2 of a few hundred random weights."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    sizes = {"n_embd": 4, "n_layer": 1, "n_head": 1, "n_positions": 8, "vocab_size": 4}
-    return GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=0, eos_token_id=0)).eval()
+    config = GPT2Config(n_embd=4, n_layer=1, n_head=1, n_positions=8, vocab_size=4)
+    return GPT2LMHeadModel(config).eval()

@@ -11,6 +11,7 @@ Source: `sae_lens/evals.py`, `get_recons_loss`.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
@@ -30,27 +31,17 @@ def wrap(recons_loss: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, 
         The same with a model whose hooks leave activations at `ignore_tokens` alone.
     """
 
+    signature = inspect.signature(recons_loss)
+
     @wraps(recons_loss)
-    def at_the_same_tokens(
-        sae: Any,
-        model: Any,
-        activation_scaler: Any,
-        batch_tokens: Any,
-        *args: Any,
-        ignore_tokens: list[int] | None = None,
-        **options: Any,
-    ) -> dict[str, Any]:
-        if ignore_tokens:
-            model = _Sparing(model, batch_tokens, ignore_tokens)
-        return recons_loss(
-            sae,
-            model,
-            activation_scaler,
-            batch_tokens,
-            *args,
-            ignore_tokens=ignore_tokens,
-            **options,
-        )
+    def at_the_same_tokens(*args: Any, **options: Any) -> dict[str, Any]:
+        given = signature.bind(*args, **options)
+        ignored = given.arguments.get("ignore_tokens")
+        if ignored:
+            given.arguments["model"] = _Sparing(
+                given.arguments["model"], given.arguments["batch_tokens"], ignored
+            )
+        return recons_loss(*given.args, **given.kwargs)
 
     return at_the_same_tokens
 
@@ -128,8 +119,8 @@ def _tiny_bridge() -> Any:
 
     from tl_ext.upstream import stand_in_tokenizer
 
-    sizes = {"n_embd": 4, "n_layer": 1, "n_head": 1, "n_positions": 8, "vocab_size": 4}
-    model = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=0, eos_token_id=0)).eval()
+    config = GPT2Config(n_embd=4, n_layer=1, n_head=1, n_positions=8, vocab_size=4)
+    model = GPT2LMHeadModel(config).eval()
     for parameter in model.parameters():
         parameter.data.normal_()
     return TransformerBridge.boot_transformers(
