@@ -73,6 +73,8 @@ class ChatGLMConfig(GlmConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         for key in set(self.attribute_map) & set(kwargs):
             setattr(self, key, kwargs.pop(key))
+        if isinstance(spelled := kwargs.get("torch_dtype"), str):
+            kwargs["torch_dtype"] = spelled.removeprefix("torch.")
         refusals.refuse({**vars(self), **kwargs})
         self._count_heads()
         self.generation = generations.tell(self, kwargs)

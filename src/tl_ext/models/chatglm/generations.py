@@ -64,7 +64,8 @@ def tell(config: Config, others: Mapping[str, Any]) -> str | None:
         found = {each for each in [of_version(config.transformers_version)] if each}
     if len(found) == 1:
         return found.pop()
-    if config.rope_ratio == 1:
+    later = found and "chatglm2" not in found  # these two write rope_ratio alike
+    if later or config.rope_ratio == 1:
         return None
     why = "; ".join(f"{what} says {which}" for what, which in told.items())
     raise UnsupportedModelError(
@@ -82,12 +83,15 @@ def of_tokenizer(tokenizer_config: Mapping[str, Any]) -> str | None:
     """
     if tokenizer_config.get("tokenizer_class") == "ChatGLM4Tokenizer":
         return "glm4"
+    named = of_name(str(tokenizer_config.get("name_or_path") or ""))
+    if named is not None:
+        return named
     template = json.dumps([tokenizer_config.get("chat_template")], ensure_ascii=False)
     if "<|user|>" in template or "<|assistant|>" in template or "message['role']" in template:
         return "chatglm3"
     if "[Round" in template:
         return "chatglm2"
-    return of_name(str(tokenizer_config.get("name_or_path") or ""))
+    return None
 
 
 def of_name(name: str) -> str | None:

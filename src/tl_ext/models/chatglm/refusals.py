@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral
 from typing import Any
 
+import torch
+
 from tl_ext.errors import UnsupportedModelError
 
 Config = Mapping[str, Any]
@@ -21,14 +23,14 @@ Config = Mapping[str, Any]
 _V1_KEYS = ("position_encoding_2d", "inner_hidden_size", "max_sequence_length")
 _VISION_KEYS = ("vision_config", "boi_token_id", "eoi_token_id", "cross_hidden_size")
 _GATED_SILU = (None, "silu", "swish", "swiglu")
-_SIZES = (
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "vocab_size",
-    "max_position_embeddings",
-)
+_SIZES = {  # transformers' names, and the original ones that a reader of config.json knows
+    "hidden_size": "hidden_size",
+    "intermediate_size": "ffn_hidden_size",
+    "num_hidden_layers": "num_layers",
+    "num_attention_heads": "num_attention_heads",
+    "vocab_size": "padded_vocab_size",
+    "max_position_embeddings": "seq_length",
+}
 
 
 def refuse(config: Config) -> None:
@@ -43,8 +45,7 @@ def refuse(config: Config) -> None:
     for rule in _RULES:
         for reason in rule(config):
             raise UnsupportedModelError(
-                f"This ChatGLM checkpoint cannot be loaded: {reason} "
-                "It would compute something else here, so nothing was loaded."
+                f"This ChatGLM checkpoint cannot be loaded: {reason} Nothing of it was read."
             )
 
 
@@ -143,9 +144,9 @@ def _rotary(config: Config) -> Iterator[str]:
 
 
 def _sizes(config: Config) -> Iterator[str]:
-    for key in _SIZES:
+    for key, original in _SIZES.items():
         if not _positive(config[key]):
-            yield f"{key}={config[key]!r}, expected a positive whole number."
+            yield f"{original}={config[key]!r}, expected a positive whole number."
     head_dim = config["head_dim"]
     if head_dim is not None and not _positive(head_dim):
         yield f"kv_channels={head_dim!r}, expected a positive whole number."
@@ -164,6 +165,14 @@ def _groups(config: Config) -> Iterator[str]:
             f"num_attention_heads={heads} is not a multiple of multi_query_group_num={groups}, so the "
             "heads cannot share keys and values evenly."
         )
+
+
+def _dtype(config: Config) -> Iterator[str]:
+    for key in ("torch_dtype", "dtype"):
+        value = config.get(key)
+        named = getattr(torch, value, None) if isinstance(value, str) else value
+        if value is not None and not (isinstance(named, torch.dtype) and named.is_floating_point):
+            yield f"{key}={value!r}, expected a floating-point dtype such as 'float16'."
 
 
 def _positive(value: Any) -> bool:
@@ -185,4 +194,5 @@ _RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
     _sizes,
     _groups,
     _rotary,
+    _dtype,
 )

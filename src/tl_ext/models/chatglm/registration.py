@@ -5,7 +5,12 @@ Additive: what is registered already is left as it is.
 
 from __future__ import annotations
 
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+)
 from transformers.conversion_mapping import (
     get_checkpoint_conversion_mapping,
     register_checkpoint_conversion_mapping,
@@ -13,7 +18,11 @@ from transformers.conversion_mapping import (
 
 from tl_ext.models.chatglm import conversion
 from tl_ext.models.chatglm.configuration import ChatGLMConfig
-from tl_ext.models.chatglm.modeling import ChatGLMForConditionalGeneration, ChatGLMModel
+from tl_ext.models.chatglm.modeling import (
+    ChatGLMForConditionalGeneration,
+    ChatGLMForSequenceClassification,
+    ChatGLMModel,
+)
 from tl_ext.models.chatglm.tokenization import register_tokenizers
 
 
@@ -22,6 +31,9 @@ def register() -> None:
     AutoConfig.register(ChatGLMConfig.model_type, ChatGLMConfig, exist_ok=True)
     AutoModel.register(ChatGLMConfig, ChatGLMModel, exist_ok=True)
     AutoModelForCausalLM.register(ChatGLMConfig, ChatGLMForConditionalGeneration, exist_ok=True)
+    AutoModelForSequenceClassification.register(
+        ChatGLMConfig, ChatGLMForSequenceClassification, exist_ok=True
+    )
     mappings = {
         ChatGLMConfig.model_type: conversion.language_model_mapping,
         ChatGLMModel.__name__: conversion.decoder_mapping,  # a class's name goes before its type

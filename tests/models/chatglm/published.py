@@ -1,0 +1,76 @@
+"""What the published config.json files say that differs from ChatGLM3's, with small sizes.
+
+Sizes are shrunk and everything else is as published, keys left out included. The numbers of groups, the
+epsilons, the special tokens' ids and what stretches the rotary embedding are the published ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# GLM-4's special tokens lie beyond a small vocabulary, as their ids are part of what is published.
+_GLM4 = {
+    "architectures": ["ChatGLMModel"],
+    "layernorm_epsilon": 1.5625e-07,
+    "torch_dtype": "bfloat16",
+    "eos_token_id": [151329, 151336, 151338],
+    "pad_token_id": 151329,
+}
+
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "chatglm2-6b": {
+        "_name_or_path": "THUDM/chatglm2-6b",
+        "transformers_version": "4.27.1",
+    },
+    "chatglm2-6b-32k": {
+        "_name_or_path": "THUDM/chatglm2-6b-32k",
+        "transformers_version": "4.27.1",
+        "rope_ratio": 16,
+    },
+    "codegeex2-6b": {
+        "_name_or_path": "THUDM/codegeex2-6b",
+        "transformers_version": "4.27.1",
+        "layernorm_epsilon": 1e-05,
+    },
+    "chatglm3-6b": {"_name_or_path": "THUDM/chatglm3-6b"},
+    "chatglm3-6b-base": {"_name_or_path": "THUDM/chatglm3-6b-base"},
+    "chatglm3-6b-32k": {
+        "_name_or_path": "THUDM/chatglm3-6b-32k",
+        "quantization_bit": 0,
+        "rope_ratio": 50,
+    },
+    "chatglm3-6b-128k": {
+        "_name_or_path": "THUDM/chatglm3-6b-128k",
+        "rope_ratio": 500,
+    },
+    "glm-4-9b": {**_GLM4, "num_hidden_layers": 2},
+    "glm-4-9b-chat": {**_GLM4, "num_hidden_layers": 2, "rope_ratio": 500},
+    "glm-4-9b-chat-1m": {**_GLM4, "multi_query_group_num": 4, "rope_ratio": 10000},
+    "LongWriter-glm4-9b": {
+        **_GLM4,
+        "architectures": ["ChatGLMForConditionalGeneration"],
+        "classifier_dropout": None,
+        "rope_ratio": 500,
+        "vocab_size": 128,
+    },
+    "codegeex4-all-9b": {
+        **_GLM4,
+        "architectures": ["ChatGLMForConditionalGeneration"],
+        "classifier_dropout": None,
+        "rope_ratio": 500,
+    },
+}
+
+GENERATION = {
+    name: next(
+        generation
+        for mark, generation in {
+            "chatglm2": "chatglm2",
+            "codegeex2": "chatglm2",
+            "chatglm3": "chatglm3",
+            "": "glm4",
+        }.items()
+        if mark in name
+    )
+    for name in PUBLISHED
+}
