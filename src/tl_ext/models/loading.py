@@ -94,7 +94,7 @@ def load_model(
     Raises:
         InputError: `model` is a model in memory and no tokenizer was given, a local path that is not
             a folder with a checkpoint, a name that leads to no model, or an architecture that neither
-            TransformerLens nor a plugin knows.
+            TransformerLens nor a plugin knows, or that cannot be processed.
         UnsupportedModelError: The architecture is known and this checkpoint of it cannot be represented.
     """
     from transformer_lens.model_bridge import TransformerBridge
@@ -131,7 +131,11 @@ def load_model(
         first = next(model.parameters())  # type: ignore[union-attr]
         # Upstream leaves the weights where they are and believes the batches go to the GPU.
         options |= {"dtype": first.dtype, "device": str(first.device)}
-        source = getattr(model.config, "name_or_path", "") or type(model).__name__  # type: ignore[union-attr]
+        config = model.config  # type: ignore[union-attr]
+        source = getattr(config, "name_or_path", "") or type(model).__name__
+        # A config knows the class of the checkpoint it came from, or of none; the model knows its own.
+        known = [type(model).__name__, *(getattr(config, "architectures", None) or ())]
+        options["hf_config_overrides"] = {"architectures": known}
     else:
         options["dtype"] = dtype or torch.float32
         if device is not None:
@@ -146,6 +150,12 @@ def load_model(
     bridge.eval()
 
     if processing != Processing.RAW:
+        if not bridge.adapter.supports_compatibility_mode:
+            raise InputError(
+                f"{bridge.cfg.architecture} cannot be processed ({processing}): its adapter, "
+                f"{type(bridge.adapter).__name__}, says that it would compute something else "
+                "afterwards. Load it with processing=Processing.RAW."
+            )
         bridge.enable_compatibility_mode(
             disable_warnings=True,
             fold_ln=processing.fold_layer_norm,

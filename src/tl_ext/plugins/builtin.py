@@ -60,10 +60,47 @@ def _chatglm(architecture: str) -> AdapterSpec:
     )
 
 
+_QWEN2 = Family(
+    name="Qwen2",
+    checkpoints=("reward models", "classifiers", "token classifiers", "embedders", "rerankers"),
+    refused=("weight processing: there is no unembedding to fold the final norm into",),
+    tokenizer="nothing before a text; eos <|im_end|>, pad <|endoftext|>, ChatML template",
+)
+
+
+def _qwen2(architecture: str, adapter: str, shows: str) -> AdapterSpec:
+    """One of Qwen2's classes without a language head; upstream has the causal model."""
+    return AdapterSpec(
+        architecture=architecture,
+        adapter=f"tl_ext.models.qwen2:{adapter}",
+        fixes=("head-architectures-boot-as-causal-lm", "rotary-base-not-read"),
+        verified=(
+            Verification("transformers", f"{shows}, 1e-5", "tests/models/qwen2/test_heads.py"),
+            Verification(
+                "property suite",
+                "the layers they share with the causal model: logits, patterns, residual stream, edits",
+                "tests/models/qwen2/test_causal.py",
+            ),
+        ),
+        family=_QWEN2,
+    )
+
+
 # One row per architecture upstream lacks.
 ADAPTERS: tuple[AdapterSpec, ...] = (
     _chatglm("ChatGLMModel"),
     _chatglm("ChatGLMForConditionalGeneration"),
+    _qwen2(
+        "Qwen2ForSequenceClassification",
+        "Qwen2SequenceClassificationAdapter",
+        "class scores of padded batches",
+    ),
+    _qwen2(
+        "Qwen2ForTokenClassification",
+        "Qwen2TokenClassificationAdapter",
+        "token scores of padded batches",
+    ),
+    _qwen2("Qwen2Model", "Qwen2ModelAdapter", "hidden states of padded batches"),
 )
 
 
@@ -230,6 +267,42 @@ FIXES: tuple[FixSpec, ...] = (
             "transformer_lens.utilities.tokenize_utils:get_attention_mask",
         ),
         needed_by="the ChatGLM family",
+    ),
+    FixSpec(
+        slug="head-architectures-boot-as-causal-lm",
+        symptom="boot_transformers loads a classifier of an added architecture as a causal language "
+        "model, with an unembedding made at random",
+        upstream="transformer_lens",
+        kind="runtime",
+        takes_effect="at boot",
+        probe="tl_ext.fixes.head_architectures_boot_as_causal_lm:probe",
+        wrap="tl_ext.fixes.head_architectures_boot_as_causal_lm:wrap",
+        targets=(
+            "transformer_lens.model_bridge.sources.transformers:get_hf_model_class_for_architecture",
+            # 4.x has made a package of the module.
+            "transformer_lens.model_bridge.sources.transformers.helpers:"
+            "get_hf_model_class_for_architecture?",
+            "transformer_lens.model_bridge.sources.transformers.source:"
+            "get_hf_model_class_for_architecture?",
+        ),
+        needed_by="Qwen2ForSequenceClassification, Qwen2ForTokenClassification, Qwen2Model",
+    ),
+    FixSpec(
+        slug="rotary-base-not-read",
+        symptom="cfg.rotary_base is 10000 whatever the model's is, under transformers 5",
+        upstream="transformer_lens",
+        kind="runtime",
+        takes_effect="at boot",
+        probe="tl_ext.fixes.rotary_base_not_read:probe",
+        wrap="tl_ext.fixes.rotary_base_not_read:wrap",
+        targets=(
+            "transformer_lens.model_bridge.sources.transformers:map_default_transformer_lens_config",
+            # 4.x defines it here and imports it by name there.
+            "transformer_lens.model_bridge.sources._hf_format:map_default_transformer_lens_config?",
+            "transformer_lens.model_bridge.sources._bridge_builder:"
+            "map_default_transformer_lens_config?",
+        ),
+        needed_by="the config of Qwen2.5 and QwQ",
     ),
     FixSpec(
         slug="load-model-knows-no-bridge",
