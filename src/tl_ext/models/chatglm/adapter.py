@@ -27,3 +27,15 @@ class ChatGLMArchitectureAdapter(GlmArchitectureAdapter):
         # Upstream knows one BOS token as the only thing to prepend and says GLM has none. The fix
         # multi-token-prefix gives the word its meaning here: [gMASK] and sop.
         self.cfg.default_prepend_bos = True
+
+    def postprocess_weights(self, bridge: Any) -> None:
+        """Give the output biases that folding made the type of their weights.
+
+        TransformerLens 3.9 leaves them in float32, and a model in half precision fails at its next
+        forward pass. Ends with 3.9.
+        """
+        super().postprocess_weights(bridge)
+        for block in bridge.blocks:
+            projection = block.attn.o.original_component
+            if projection.bias is not None:
+                projection.bias.data = projection.bias.data.to(projection.weight.dtype)
