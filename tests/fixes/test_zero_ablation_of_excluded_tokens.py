@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.saelens_training import identity_sae, zero_sae
+from tests.both_families import identity_sae, zero_sae
 from tests.tiny import tiny_model
 
 from tl_ext import fixes
