@@ -32,6 +32,14 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests marked `saelens` where SAELens cannot be imported."""
+    from tl_ext.upstream import saelens_usable
+
+    if item.get_closest_marker("saelens") and not saelens_usable():
+        pytest.skip("SAELens cannot be imported here")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_torch_thread() -> None:
     import torch

@@ -10,7 +10,6 @@ import pytest
 import torch
 from tests.dictionaries.saved import D_IN, D_LATENT, NORMALISATIONS, config_of, save
 
-from tl_ext import upstream
 from tl_ext.dictionaries import folders
 from tl_ext.dictionaries.dictionary import Dictionary
 from tl_ext.dictionaries.folders import read_folder
@@ -20,7 +19,6 @@ from tl_ext.models.loading import Processing
 
 pytestmark = [
     pytest.mark.saelens,
-    pytest.mark.skipif(not upstream.saelens_usable(), reason="SAELens cannot be imported here"),
     pytest.mark.filterwarnings("ignore::UserWarning"),
 ]
 

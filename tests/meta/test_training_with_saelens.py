@@ -23,13 +23,12 @@ from tests.both_families import (
 )
 
 import tl_ext
-from tl_ext import fixes, upstream
+from tl_ext import fixes
 from tl_ext.models.loading import Processing
 from tl_ext.upstream import prefix_ids
 
 pytestmark = [
     pytest.mark.saelens,
-    pytest.mark.skipif(not upstream.saelens_usable(), reason="SAELens cannot be imported here"),
     pytest.mark.filterwarnings("ignore::UserWarning"),
 ]
 
