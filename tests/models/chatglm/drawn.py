@@ -46,6 +46,18 @@ class Drawn:
         return Reference.read(folder, dtype, self.rope_ratio_scales)
 
     @property
+    def starts_with_padding(self) -> bool:
+        """Some row's first token is padding, and sees nothing at all."""
+        return not bool(self.attention_mask[:, 0].all())
+
+    @property
+    def counted(self) -> Int[Tensor, "batch position"]:
+        """The positions given, else those that the tokens alone make, as the tokenizer writes them."""
+        if self.position_ids is not None:
+            return self.position_ids
+        return (self.attention_mask.cumsum(-1) - 1).clamp(min=0)
+
+    @property
     def inputs(self) -> dict[str, Tensor]:
         """What a model is given besides the ids; nothing where there is nothing to say."""
         given = {} if bool(self.attention_mask.all()) else {"attention_mask": self.attention_mask}

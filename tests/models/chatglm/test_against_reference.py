@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.models.chatglm.checkpoints import write_checkpoint
 from tests.models.chatglm.drawn import Drawn, drawn
@@ -17,6 +17,9 @@ from tests.models.chatglm.golden import assert_close
 from tests.models.chatglm.reference import Reference, read_weights
 from torch import Tensor
 from transformers import AutoModelForCausalLM
+
+# Each example writes a checkpoint and loads it.
+EXAMPLES = settings.default.max_examples // 2
 
 
 @contextmanager
@@ -31,7 +34,10 @@ def load(folder: Path, dtype: torch.dtype, attention: str) -> torch.nn.Module:
 
 
 @given(drawn(), st.sampled_from(["sdpa", "eager"]), st.sampled_from([torch.float32, torch.float64]))
+@settings(max_examples=EXAMPLES)
 def test_every_output_of_transformers(example: Drawn, attention: str, dtype: torch.dtype) -> None:
+    # Eager attention masks with the lowest double and takes the softmax of floats: all -inf there.
+    assume(attention == "sdpa" or dtype == torch.float32 or not example.starts_with_padding)
     with written(example) as folder:
         want = example.reference(folder).forward(example.input_ids, **example.inputs)
         model = load(folder, dtype, attention)
@@ -59,8 +65,9 @@ def test_every_output_of_transformers(example: Drawn, attention: str, dtype: tor
 
 
 @given(drawn(), st.integers(1, 6))
+@settings(max_examples=EXAMPLES)
 def test_greedy_continuations_with_the_cache(example: Drawn, steps: int) -> None:
-    mask = example.attention_mask.flip(-1).sort(-1).values  # padding on the left
+    mask = example.attention_mask.sort(-1).values  # padding on the left
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     with written(example) as folder:
         ids, logits = example.reference(folder).greedy(example.input_ids, steps, mask, positions)
@@ -81,6 +88,7 @@ def test_greedy_continuations_with_the_cache(example: Drawn, steps: int) -> None
 
 
 @given(drawn())
+@settings(max_examples=EXAMPLES)
 def test_saving_gives_the_original_file_back(example: Drawn) -> None:
     with written(example) as folder:
         load(folder, torch.float32, "sdpa").save_pretrained(folder / "again")
