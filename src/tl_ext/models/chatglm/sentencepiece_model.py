@@ -10,8 +10,8 @@ Source: Kudo & Richardson 2018, SentencePiece (arXiv 1808.06226); `bpe_model.cc`
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from tl_ext.errors import InputError
 SPACE = "▁"
 _NORMAL, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6
 _BPE = 2
-_BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 _NAMES = {"unk": "<unk>", "bos": "<s>", "eos": "</s>"}
 
 
@@ -89,20 +88,15 @@ def join(pieces: Iterable[str]) -> str:
     Bytes that are no UTF-8 become one replacement mark each; the dummy prefix goes where it is the
     first thing of the text.
     """
-    text: list[str] = []
-    at_start, pending = True, bytearray()
-    for piece in pieces:
-        if byte := _BYTE_PIECE.fullmatch(piece):
-            pending.append(int(byte[1], 16))
-            continue
-        if pending:
-            text.extend(_characters(bytes(pending)))
-            at_start, pending = False, bytearray()
-        if at_start and piece:
-            piece, at_start = piece.removeprefix(SPACE), False
-        text.append(piece.replace(SPACE, " "))
-    text.extend(_characters(bytes(pending)))
-    return "".join(text)
+    text = ""
+    for is_byte, run in groupby(pieces, key=_is_byte):
+        if is_byte:
+            text += "".join(_characters(bytes(int(piece[3:5], 16) for piece in run)))
+        else:
+            spelled = "".join(run)
+            # The dummy prefix is the first thing of the text or it is none.
+            text += (spelled if text else spelled.removeprefix(SPACE)).replace(SPACE, " ")
+    return text
 
 
 def _read(file: Path) -> Any:
@@ -151,9 +145,17 @@ def _merges(scores: dict[str, float]) -> list[tuple[str, str]]:
     return [(left, right) for _, _, left, right in ranked]
 
 
+def _is_byte(piece: str) -> bool:
+    return len(piece) == 6 and piece.startswith("<0x")
+
+
 def _characters(raw: bytes) -> Iterator[str]:
     """UTF-8 decoded; every byte that belongs to no character by itself is a replacement mark."""
-    start = 0
+    try:
+        yield raw.decode()
+        return
+    except UnicodeDecodeError:
+        start = 0
     while start < len(raw):
         for width in range(1, 5):
             try:

@@ -20,6 +20,8 @@ from tl_ext.models.chatglm import sentencepiece_model, tokenizer_files
 from tl_ext.models.chatglm.chat_encoding import ChatEncoding
 from tl_ext.models.chatglm.token_formats import FORMATS
 
+_NO_ID = 2**32 - 1
+
 
 class ChatGLMTokenizer(ChatEncoding):
     """The tokenizer of ChatGLM2, ChatGLM3, CodeGeeX2, GLM-4, LongWriter and CodeGeeX4.
@@ -155,14 +157,13 @@ class ChatGLMTokenizer(ChatEncoding):
             ids: One id or several, beyond the vocabulary too.
             skip_special_tokens: Leave out `all_special_ids`.
         """
+        name, silent = self._tokenizer.id_to_token, {None, *self._format.silent}
         if isinstance(ids, int):
-            return self._name(ids)
+            return "" if ids < 0 or name(ids) in silent else name(ids)
         skipped = set(self.all_special_ids) if skip_special_tokens else set()
-        return [self._name(int(id)) for id in ids if int(id) not in skipped]
-
-    def _name(self, id: int) -> str:
-        name: str | None = self._tokenizer.id_to_token(id) if id >= 0 else None
-        return "" if name is None or name in self._format.silent else name
+        # An id that nothing has stands for those below 0, which cannot be asked for.
+        kept = [id if id >= 0 else _NO_ID for id in map(int, ids) if id not in skipped]
+        return ["" if token in silent else token for token in map(name, kept)]
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """The text that tokens spell."""
