@@ -77,18 +77,19 @@ def backend(file: str | Path, specials: Mapping[str, int] | tuple[str, ...]) -> 
         The tokenizer, without what stands before a text.
 
     Raises:
-        InputError: The file is broken, or a special token has the id of another one.
+        InputError: The file is broken, or a special token has the id or the name of another one.
     """
     table = ranks(file)
     if not isinstance(specials, Mapping):
         specials = {name: len(table) + n for n, name in enumerate(specials)}
     letters = bytes_to_unicode()
-    spelled = {token: "".join(letters[byte] for byte in token) for token in table}
+    spelled = {token: token.decode("latin-1").translate(letters) for token in table}
     vocabulary = {spelled[token]: rank for token, rank in table.items()}
-    if taken := [name for name, id in specials.items() if id in set(table.values())]:
+    ids = set(table.values())
+    if taken := [name for name, id in specials.items() if id in ids or name in vocabulary]:
         raise InputError(
-            f"The special tokens {', '.join(taken)} have ids of {file}, which counts {len(table)} "
-            "tokens. Give the tokenizer_config.json that was published with it."
+            f"The special tokens {', '.join(taken)} have ids or names of tokens in {file}, which counts "
+            f"{len(table)} of them. Give the tokenizer_config.json that was published with it."
         )
     vocabulary |= specials
     merges = [
