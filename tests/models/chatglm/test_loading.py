@@ -43,7 +43,7 @@ def test_any_dtype_from_any_file(tmp_path, stored, asked, suffix, shards):
 
 @pytest.mark.parametrize("shared_heads", [True, False])
 def test_reading_in_pieces_gives_the_same_weights(tmp_path, shared_heads, monkeypatch):
-    monkeypatch.setattr("tl_ext.models.chatglm.reading._PIECE", 64)  # several pieces a tensor
+    monkeypatch.setattr("tl_ext.models.chatglm.reading._SMALLEST", 64)  # several pieces a tensor
     folder = write_checkpoint(tmp_path, multi_query_attention=shared_heads, shards=2)
     whole = AutoModelForCausalLM.from_pretrained(folder)
 

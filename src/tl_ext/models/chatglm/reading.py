@@ -20,7 +20,10 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers.modeling_utils import load_state_dict
 
-_PIECE = 16 * 2**20  # bytes of a tensor that are read at once
+# Bytes of a tensor that are read at once. Opening a file for each piece costs a millisecond or two, and
+# several pieces are in memory at a time, so they are many enough and a small share of all the weights.
+_PIECES = 200
+_SMALLEST, _LARGEST = 8 * 2**20, 64 * 2**20
 _SAFETENSORS_DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
 
 
@@ -33,12 +36,14 @@ class StoredTensor:
         shape: Its shape.
         stored: Its dtype in the file, None where only reading it tells.
         dtype: The dtype it is read in.
+        piece: How many bytes of it are read at once.
     """
 
     open: Callable[[], Any]
     shape: tuple[int, ...]
     stored: torch.dtype | None
     dtype: torch.dtype
+    piece: int
 
     def __getitem__(self, index: Any) -> Tensor:
         if not self.shape or self.stored is None:
@@ -46,7 +51,7 @@ class StoredTensor:
             return whole
         result = torch.empty(self.shape, dtype=self.dtype)
         row = result[:1].numel() * self.stored.itemsize
-        rows = max(1, _PIECE // max(1, row))
+        rows = max(1, self.piece // max(1, row))
         for start in range(0, len(result), rows):
             piece = slice(start, min(start + rows, len(result)))
             result[piece] = self.open()[piece]
@@ -64,34 +69,35 @@ def stored_tensors(files: Sequence[str], dtype: torch.dtype) -> dict[str, Stored
         The tensors by name, or None for .bin files of the old kind, which can only be read whole.
     """
     found: dict[str, StoredTensor] = {}
+    total = sum(Path(file).stat().st_size for file in files)
+    piece = min(max(total // _PIECES, _SMALLEST), _LARGEST)
     for file in files:
         if Path(file).suffix == ".safetensors":
-            found |= _in_safetensors(file, dtype)
+            found |= _in_safetensors(file, dtype, piece)
         elif is_zipfile(file):
-            found |= _in_bin(file, dtype)
+            found |= _in_bin(file, dtype, piece)
         else:
             return None
     return found
 
 
-def _in_safetensors(file: str, dtype: torch.dtype) -> dict[str, StoredTensor]:
+def _in_safetensors(file: str, dtype: torch.dtype, piece: int) -> dict[str, StoredTensor]:
     handle: Any = safe_open(file, framework="pt")
     found = {}
     for name in handle.keys():  # noqa: SIM118 - a handle is no mapping
         part = handle.get_slice(name)
         stored = _SAFETENSORS_DTYPES.get(part.get_dtype())
         opened = partial(_safetensors_slice, file, name)
-        found[name] = StoredTensor(opened, tuple(part.get_shape()), stored, dtype)
+        found[name] = StoredTensor(opened, tuple(part.get_shape()), stored, dtype, piece)
     return found
 
 
-def _in_bin(file: str, dtype: torch.dtype) -> dict[str, StoredTensor]:
-    return {
-        name: StoredTensor(
-            partial(_bin_tensor, file, name), tuple(tensor.shape), tensor.dtype, dtype
-        )
-        for name, tensor in _mapped(file).items()
-    }
+def _in_bin(file: str, dtype: torch.dtype, piece: int) -> dict[str, StoredTensor]:
+    found = {}
+    for name, tensor in _mapped(file).items():
+        opened = partial(_bin_tensor, file, name)
+        found[name] = StoredTensor(opened, tuple(tensor.shape), tensor.dtype, dtype, piece)
+    return found
 
 
 # Both map the file anew for every piece, so that a piece's pages go once it is read.
