@@ -23,6 +23,7 @@ from torch import Tensor
 import tl_ext
 from tl_ext.models.chatglm.adapter import ChatGLMArchitectureAdapter
 from tl_ext.models.loading import Processing
+from tl_ext.plugins import build_manager
 from tl_ext.upstream import stand_in_tokenizer
 
 FOLDERS = ["A_chatglm3", "B_kv_channels_mqa1"]
@@ -172,3 +173,24 @@ def test_either_published_name_boots(tmp_path: Path, name: str, load: Callable[.
     assert bridge.cfg.architecture == name
     assert type(bridge.adapter) is ChatGLMArchitectureAdapter
     assert bridge(torch.tensor([[5, 6, 7]])).shape == (1, 3, 128)
+
+
+def test_upstream_s_own_discovery_finds_the_adapter_and_activate_makes_it_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Discovery knows adapters alone: without `activate`, transformers refuses the config first."""
+    from importlib.metadata import EntryPoint
+
+    from transformer_lens.factories import architecture_adapter_factory as module
+
+    factory, group = module.ArchitectureAdapterFactory, "transformer_lens.architectures"
+    specs = build_manager(only=()).adapters()
+    points = [EntryPoint(name, spec.adapter, group) for name, spec in specs.items()]
+    monkeypatch.setattr(module, "entry_points", lambda group: points)
+    own = {name: adapter for name, adapter in factory._adapters.items() if name not in specs}
+    monkeypatch.setattr(factory, "_adapters", own)
+    monkeypatch.setattr(factory, "_entry_points_discovered", False)
+    done = tl_ext.activate(quiet=True)
+    assert {"ChatGLMModel", "ChatGLMForConditionalGeneration"} <= set(done.discovered)
+    assert not done.registered and not done.problems
+    assert boot(write_checkpoint(tmp_path / "model"))(torch.tensor([[5, 6]])).shape == (1, 2, 128)
