@@ -296,6 +296,17 @@ class TestGeneration:
         config = {"name_or_path": "mine", "chat_template": template}
         assert self.told(write_sentencepiece(tmp_path, config=config)) == "chatglm3"
 
+    def test_by_what_a_training_run_saved(self, tmp_path: Path) -> None:
+        mine = {"name_or_path": "mine"}
+        added = {str(PIECES + 6): {"content": "<|user|>", "special": False}}
+        folder = write_sentencepiece(tmp_path / "a", config={**mine, "added_tokens_decoder": added})
+        tokenizer: Any = ChatGLMTokenizer.from_pretrained(folder)
+        assert tokenizer.generation == "chatglm3"
+        assert PIECES + 6 not in tokenizer("<|user|>")["input_ids"]
+        folder = write_sentencepiece(tmp_path / "b", config=mine)
+        (folder / "chat_template.jinja").write_text("<|user|>{{ messages[0]['content'] }}")
+        assert self.told(folder) == "chatglm3"
+
     def test_by_the_published_code_which_is_read_and_never_run(self, tmp_path: Path) -> None:
         write_sentencepiece(tmp_path, config={"name_or_path": "mine"})
         code = tmp_path / "tokenization_chatglm.py"

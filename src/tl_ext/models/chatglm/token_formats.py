@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from tl_ext.models.chatglm import chat_templates
 
 _MASKS = ("[MASK]", "[gMASK]", "[sMASK]")
-_ROLES = ("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")
+ROLES = ("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")
 _IMAGES = (
     *("<|begin_of_image|>", "<|end_of_image|>"),
     *("<|begin_of_video|>", "<|end_of_video|>"),
@@ -57,17 +57,17 @@ FORMATS = {
         silent=_SENTENCEPIECE | {*_MASKS, "sop", "eop"},
     ),
     "chatglm3": TokenFormat(
-        specials=(*_MASKS, "sop", "eop", *_ROLES),
+        specials=(*_MASKS, "sop", "eop", *ROLES),
         prefix=("[gMASK]", "sop"),
         eos=_EOS,
         pad=_UNK,
         unk=_UNK,
         chat_template=chat_templates.CHATGLM3,
-        own=_SENTENCEPIECE | {*_MASKS, "sop", "eop", *_ROLES},
+        own=_SENTENCEPIECE | {*_MASKS, "sop", "eop", *ROLES},
         silent=_SENTENCEPIECE,
     ),
     "glm4": TokenFormat(
-        specials=("<|endoftext|>", *_MASKS, "<sop>", "<eop>", *_ROLES, *_IMAGES),
+        specials=("<|endoftext|>", *_MASKS, "<sop>", "<eop>", *ROLES, *_IMAGES),
         prefix=("[gMASK]", "<sop>"),
         eos="<|endoftext|>",
         pad="<|endoftext|>",

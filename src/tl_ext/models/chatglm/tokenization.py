@@ -65,8 +65,7 @@ class ChatGLMTokenizer(ChatEncoding):
     ) -> None:
         files = tokenizer_files.TokenizerFiles(vocab_file, tokenizer_file)
         backend: Tokenizer | None = kwargs.pop("tokenizer_object", None) or files.saved_backend()
-        asked_for = str(kwargs.get("name_or_path", ""))
-        self.generation = files.generation(generation, backend, asked_for)
+        self.generation = files.generation(generation, backend, kwargs)
         self.encode_special_tokens = encode_special_tokens
         declared = _ids_by_name(kwargs.get("added_tokens_decoder") or {})
         self._tokenizer = backend or files.built(self.generation, declared)

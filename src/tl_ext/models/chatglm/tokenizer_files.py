@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from tl_ext.errors import InputError
 from tl_ext.models.chatglm import generations, sentencepiece_model, tiktoken_model
-from tl_ext.models.chatglm.token_formats import FORMATS
+from tl_ext.models.chatglm.token_formats import FORMATS, ROLES
 
 _PUBLISHED_CODE = "tokenization_chatglm.py"
 
@@ -62,13 +62,16 @@ class TokenizerFiles:
             return sentencepiece_model.backend(self.vocab_file, names)
         return tiktoken_model.backend(self.vocab_file, declared or names)
 
-    def generation(self, stated: str | None, saved: Tokenizer | None, name: str) -> str:
+    def generation(
+        self, stated: str | None, saved: Tokenizer | None, given: Mapping[str, Any]
+    ) -> str:
         """The generation stated, or told by the files.
 
         Args:
             stated: What the caller or tokenizer_config.json says, or None.
             saved: What a tokenizer.json holds, or None.
-            name: The folder or hub id that was asked for.
+            given: What else the tokenizer is made with: the name that was asked for, the chat
+                template, the tokens that are declared.
 
         Raises:
             InputError: An unknown generation is stated, one that the vocabulary contradicts, or none
@@ -82,7 +85,7 @@ class TokenizerFiles:
                 f"generation={stated!r}, but the vocabulary is of {told}. Leave generation= out, or "
                 "give the tokenizer.model of the checkpoint."
             )
-        found = stated or told or next(filter(None, self._beside(name)), None)
+        found = stated or told or next(filter(None, self._evidence(given)), None)
         if found is None:
             raise InputError(
                 f"Nothing beside {self.vocab_file} tells whether it is ChatGLM2's tokenizer.model, with "
@@ -96,17 +99,20 @@ class TokenizerFiles:
             return None
         return "glm4" if tiktoken_model.is_tiktoken(self.vocab_file) else None
 
-    def _beside(self, name: str) -> Iterator[str | None]:
-        """What the neighbouring files tell, the surest first."""
+    def _evidence(self, given: Mapping[str, Any]) -> Iterator[str | None]:
+        """What tells ChatGLM2 from ChatGLM3, the surest first."""
         folder = Path(self.vocab_file or self.tokenizer_file or "").parent
         config = _json(folder / "config.json")
         yield config.get("generation")
         code = folder / _PUBLISHED_CODE
         if code.is_file():  # read, never run
             yield "chatglm3" if "<|observation|>" in code.read_text("utf-8") else "chatglm2"
+        declared = map(str, (given.get("added_tokens_decoder") or {}).values())
+        yield "chatglm3" if set(ROLES).intersection(declared) else None
+        yield generations.of_tokenizer({"chat_template": given.get("chat_template")})
         yield generations.of_tokenizer(_json(folder / "tokenizer_config.json"))
         yield generations.of_name(str(config.get("_name_or_path") or ""))
-        yield generations.of_name(name)
+        yield generations.of_name(str(given.get("name_or_path") or ""))
         yield generations.of_name(folder.name)
         yield generations.of_version(config.get("transformers_version"))
 
