@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from tests.tiny import CONTEXT, tiny_hf_model, tiny_tokenizer
+from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
 from tl_ext.errors import InputError
@@ -13,6 +15,7 @@ from tl_ext.testbed.build import BuildSettings
 from tl_ext.testbed.corpus import Split
 from tl_ext.testbed.language_model import new_model
 from tl_ext.testbed.tokenizer import END_OF_TEXT, learn_tokenizer
+from tl_ext.upstream import prefix_ids
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -33,6 +36,32 @@ def test_texts_come_by_seed_and_a_longer_list_begins_the_same(model: Transformer
     assert more[:5] == few and len(more) == 12
     assert sample_background(model, 5, seed=4, max_tokens=6, batch_size=8) != few
     assert all(text.strip() and END_OF_TEXT not in text for text in more)
+
+
+@pytest.mark.parametrize(("prefix", "begin"), [([], [2]), ([1, 3], [1, 3])])
+def test_a_text_begins_where_the_model_reads_one_to_begin(
+    prefix: list[int], begin: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prefix of several tokens as it stands, without EOS before or after it; EOS where there is none."""
+    tokenizer = tiny_tokenizer(one_special_token=False)
+    if prefix:
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single="<pad> <x> $A", special_tokens=[("<pad>", 1), ("<x>", 3)]
+        )
+    model = load_model(tiny_hf_model("llama"), tokenizer=tokenizer)
+    assert prefix_ids(model.tokenizer) == prefix
+    read: list[list[list[int]]] = []
+    forward = model.original_model.forward
+    monkeypatch.setattr(
+        model.original_model,
+        "forward",
+        lambda ids, **options: read.append(ids.tolist()) or forward(ids, **options),
+    )
+    assert len(sample_background(model, 2, max_tokens=3, batch_size=2)) == 2
+    assert read[0] == [begin, begin]
+    assert all(len(row) == 1 for row in read[1])
+    with pytest.raises(InputError, match=f"at most {CONTEXT - len(begin)}"):
+        sample_background(model, 2, max_tokens=CONTEXT - len(begin) + 1)
 
 
 def test_the_global_generator_is_left_alone(model: TransformerBridge) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from tl_ext.errors import InputError
+from tl_ext.upstream import prefix_ids
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -33,15 +34,16 @@ def sample_background(
     batch_size: int = 256,
     progress: bool = False,
 ) -> list[str]:
-    """Sample texts from a model, each from the end-of-text token on.
+    """Sample texts from a model, each from the prefix on that the model reads before a text.
 
-    A text ends before the next end-of-text token or at `max_tokens`. Texts without a token or with
-    nothing but space are drawn again. A seed gives the same texts again on one machine; a longer list
-    begins with the same texts as long as `batch_size` is the same.
+    Where there is none, as for Qwen2, from the end-of-text token on. A text ends before the next
+    end-of-text token or at `max_tokens`. Texts without a token or with nothing but space are drawn
+    again. A seed gives the same texts again on one machine; a longer list begins with the same texts as
+    long as `batch_size` is the same.
 
     Args:
         model: The embedded model, loaded with `load_model("testbed")`, or any other hooked Hugging
-            Face model whose tokenizer has a bos or eos token.
+            Face model whose tokenizer has a prefix, such as a BOS token, or an eos token.
         count: How many texts.
         seed: Draws them; torch's global generator is not touched.
         max_tokens: Tokens of a text at most.
@@ -58,14 +60,14 @@ def sample_background(
             not fit the context, or a tokenizer with no token to begin from.
     """
     tokenizer = model.tokenizer
-    begin = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-    context = int(model.cfg.n_ctx)
-    if begin is None:
-        raise InputError("The tokenizer has neither bos nor eos token, so no text can begin.")
-    if count < 1 or batch_size < 1 or not 1 <= max_tokens < context:
+    begin = prefix_ids(tokenizer) or [tokenizer.eos_token_id]
+    room = int(model.cfg.n_ctx) - len(begin)
+    if begin == [None]:
+        raise InputError("The tokenizer has neither prefix nor eos token, so no text can begin.")
+    if count < 1 or batch_size < 1 or not 1 <= max_tokens <= room:
         raise InputError(
             f"count={count}, batch_size={batch_size}, max_tokens={max_tokens}: expected at least 1 of "
-            f"each, and max_tokens below the context of {context}."
+            f"each, and max_tokens at most {room}, the context less what a text begins from."
         )
     if temperature <= 0 or not 0 < top_p <= 1:
         raise InputError(
@@ -86,7 +88,7 @@ def sample_background(
                 )
             rows = _sample_rows(
                 hf_model,
-                torch.full((batch_size, 1), begin, device=device),
+                torch.tensor(begin, device=device).expand(batch_size, -1),
                 generator,
                 max_tokens=max_tokens,
                 temperature=temperature,
@@ -104,7 +106,7 @@ def sample_background(
 @torch.no_grad()
 def _sample_rows(
     model: Any,
-    begin: Int[Tensor, "row 1"],
+    begin: Int[Tensor, "row token"],
     generator: torch.Generator,
     *,
     max_tokens: int,
