@@ -95,7 +95,7 @@ def test_a_new_name_is_registered_taught_and_booted(
     told = capsys.readouterr().err
     assert told.strip() == str(done) == repr(done)
     assert "registered MineForCausalLM, from mine" in told
-    assert f"applied the fix {SLUG}, for the whole process" in told
+    assert f"applied, for the whole process, the fixes {SLUG} (" in told
 
 
 def test_a_second_call_changes_nothing_and_is_silent(
@@ -185,7 +185,7 @@ def test_the_fixes_of_an_architecture_come_with_it(
     assert sys.modules[MODULE].broken_upstream() == "right"
     told = capsys.readouterr().err
     assert "registered MineForCausalLM, MineModel, from mine" in told
-    assert f"applied the fix {NEEDED}, for the whole process" in told
+    assert f"applied, for the whole process, the fixes {NEEDED}, {SLUG} (" in told
 
     assert activate(manager=plugins).fixes == ()
     assert fixes.status(NEEDED, manager=plugins)[0].applied == 1

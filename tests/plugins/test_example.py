@@ -150,7 +150,7 @@ def test_all_it_adds_can_be_used(site: Path, tmp_path: Path) -> None:
         "ExampleLlamaAdapter",
         refused,
     )
-    assert "applied the fix registered-adapters-ignored-by-boot" in told["activation"]
+    assert "registered-adapters-ignored-by-boot" in told["activation"]
     assert told["again"] is False
     assert (told["booted"], told["same"]) == ("ExampleLlamaAdapter", True)
     assert told["dictionary"] == [True, 16, True, True]

@@ -18,7 +18,6 @@ from tests.models.qwen2 import checkpoints as qwen2
 from torch import Tensor
 
 from tl_ext.concepts import emotions, word_spans
-from tl_ext.concepts.concept import Concept
 from tl_ext.dictionaries.sparse import SparseDictionary
 from tl_ext.interventions.edits import Add
 from tl_ext.models.hook_points import hooked
@@ -62,12 +61,12 @@ def session(family: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         config = config_of("topk", d_in=width, d_sae=32, metadata={"hook_name": point})
         save(folder / "dictionaries" / point, config)
     languages = LANGUAGES[family]
-    concepts = emotions.concepts(languages=languages)
+    concepts = emotions.concepts(["happy", "sad"], languages)
     yield open_session(
         model=folder / "model",
         dictionaries=folder / "dictionaries",
-        background=[one.text for concept in concepts for one in concept.controls[:3]],
-        languages=languages,
+        concepts=concepts,
+        background=[one.text for concept in concepts for one in concept.controls[:4]],
         matched=[one for language in languages for one in emotions.matched([language])[:WORDS]],
         progress=False,
     )
@@ -146,7 +145,7 @@ def test_words_lie_where_they_stand(session: Session) -> None:
 
 
 def test_steering_spares_the_prefix_and_padding(session: Session) -> None:
-    prompts = [_text(session.concepts, language) for language in session.plan.languages]
+    prompts = ["So", *(one.examples[0].text for one in session.concepts)]
     width = session.dictionaries[POINT].d_in
     push = Add(POINT, 5 * torch.randn(width, generator=torch.Generator().manual_seed(1)))
     reads: dict[str, Tensor] = {}
@@ -160,7 +159,3 @@ def test_steering_spares_the_prefix_and_padding(session: Session) -> None:
     assert not bool(tokens.mask.all())  # there is padding to spare
     # Prompts are read in an order of their own.
     assert sorted(changed.tolist()) == sorted(tokens.content.tolist())
-
-
-def _text(concepts: tuple[Concept, ...], language: str) -> str:
-    return next(one for one in concepts if one.language == language).examples[0].text

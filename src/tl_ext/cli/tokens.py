@@ -21,9 +21,14 @@ def tokens(
     from tl_ext.cli import chosen
     from tl_ext.models.loading import load_model
     from tl_ext.study.calls.tokens import token_probabilities
+    from tl_ext.upstream import prefix_ids
 
     hooked = load_model(model, device=device, trust_remote_code=trust_remote_code)
     found = token_probabilities(hooked, text)
     shown = found.table.assign(string=[repr(one) for one in found.table["string"]])
     chosen.show(shown, formats={"probability": ".4f"})
+    prefix = prefix_ids(hooked.tokenizer)
+    if prefix:
+        said = " ".join(map(str, hooked.tokenizer.convert_ids_to_tokens(prefix)))
+        typer.echo(f"Before the text stands {said} ({', '.join(map(str, prefix))}).")
     chosen.write(found.table, csv, found.figure(), figure)

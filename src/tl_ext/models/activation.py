@@ -54,10 +54,11 @@ class Activation:
         ]
         lines += [f"found {name} by TransformerLens' own discovery" for name in self.discovered]
         lines += [f"kept {adapter} for {name}" for name, adapter in self.kept]
-        lines += [
-            f"applied the fix {slug}, for the whole process (tl_ext.fixes.revert takes it back)"
-            for slug in self.fixes
-        ]
+        if self.fixes:
+            lines.append(
+                f"applied, for the whole process, the fixes {', '.join(self.fixes)} "
+                "(tl_ext.fixes.revert takes them back)"
+            )
         lines += list(self.problems)
         return "tl_ext: " + ("; ".join(lines) or "nothing to register") + "."
 
