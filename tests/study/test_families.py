@@ -77,6 +77,7 @@ def result(session: Session, tmp_path_factory: pytest.TempPathFactory) -> StudyR
     return run_study(session, tmp_path_factory.mktemp("study"))
 
 
+@pytest.mark.slow
 def test_every_analysis_runs_and_the_page_is_written(
     family: str, result: StudyResult, session: Session
 ) -> None:
