@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from tl_ext.errors import UnsupportedModelError
 from tl_ext.models.chatglm import generations
 from tl_ext.models.chatglm.configuration import ChatGLMConfig
+from tl_ext.models.chatglm.modeling import ChatGLMForConditionalGeneration
 
 # Saved again by a version of transformers that published none of these checkpoints.
 UNTOLD = {"transformers_version": "4.40.0", "rope_ratio": 8}
@@ -36,6 +37,15 @@ def test_the_tokenizer_beside_tells(tmp_path, beside, expected):
     linear = config.rope_parameters["rope_type"] == "linear"
     assert linear == (expected == "chatglm2")
     assert config.rope_theta == (10000 if linear else 80000)
+
+
+def test_the_classes_themselves_look_beside_too(tmp_path):
+    folder = write_checkpoint(tmp_path, **UNTOLD)
+    beside = {"tokenizer_class": "ChatGLM4Tokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(beside), encoding="utf-8")
+
+    assert ChatGLMConfig.from_pretrained(folder).generation == "glm4"
+    assert ChatGLMForConditionalGeneration.from_pretrained(folder).config.generation == "glm4"
 
 
 @pytest.mark.parametrize("load", [AutoConfig, AutoModelForCausalLM])

@@ -129,3 +129,12 @@ def test_what_was_changed_after_reading_is_checked_when_the_model_is_made(tmp_pa
 
     with pytest.raises(UnsupportedModelError, match="post_layer_norm=False"):
         AutoModelForCausalLM.from_pretrained(tmp_path, config=config)
+
+
+def test_a_number_written_where_nothing_reads_it_is_told(tmp_path):
+    """As TransformerLens' hf_config_overrides does, which writes into the config's dictionary."""
+    config = AutoConfig.from_pretrained(write_checkpoint(tmp_path))
+    config.__dict__["num_layers"] = 1
+
+    with pytest.raises(UnsupportedModelError, match=r"num_layers was .* give num_hidden_layers"):
+        AutoModelForCausalLM.from_pretrained(tmp_path, config=config)

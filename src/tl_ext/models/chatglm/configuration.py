@@ -5,6 +5,7 @@ Whoever reads the config, transformers and TransformerLens included, reads the n
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
@@ -85,6 +86,14 @@ class ChatGLMConfig(GlmConfig):
         self.eos_token_id = eos
         # The original never ties its head to its embedding, whatever the key says.
         self.tie_word_embeddings = False
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any
+    ) -> Any:
+        # AutoConfig says where it reads; told here, so that what lies beside is found either way.
+        kwargs.setdefault("name_or_path", os.fspath(pretrained_model_name_or_path))
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:

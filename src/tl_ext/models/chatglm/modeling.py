@@ -17,6 +17,7 @@ import torch
 from transformers import GlmForCausalLM, GlmModel, PreTrainedModel
 from transformers.modeling_utils import LoadStateDictConfig
 
+from tl_ext.errors import UnsupportedModelError
 from tl_ext.models.chatglm import refusals
 from tl_ext.models.chatglm.configuration import ChatGLMConfig
 from tl_ext.models.chatglm.reading import stored_tensors
@@ -34,7 +35,8 @@ class _ReadsInPieces(PreTrainedModel):
         state_dict: dict[str, Any] | None,
         checkpoint_files: list[str] | None,
         load_config: LoadStateDictConfig,
-        expected_keys: list[str] | None = None,
+        *others: Any,
+        **named: Any,
     ) -> Any:
         # The one private method of transformers that is extended here: it alone sees files and model.
         if state_dict is None and checkpoint_files and _plain(load_config):
@@ -44,7 +46,7 @@ class _ReadsInPieces(PreTrainedModel):
             if stored and (copied or any(tensor.stored != dtype for tensor in stored.values())):
                 state_dict = stored
         return PreTrainedModel._load_pretrained_model(
-            model, state_dict, checkpoint_files, load_config, expected_keys
+            model, state_dict, checkpoint_files, load_config, *others, **named
         )
 
 
@@ -93,7 +95,8 @@ class ChatGLMForSequenceClassification(PreTrainedModel):
 def _plain(load_config: LoadStateDictConfig) -> bool:
     """Whether nothing but a dtype is asked of the weights: no quantisation, no part of them elsewhere."""
     on_disk = "disk" in (load_config.device_map or {}).values()
-    return load_config.hf_quantizer is None and load_config.device_mesh is None and not on_disk
+    asked = (load_config.hf_quantizer, load_config.device_mesh, load_config.disable_mmap)
+    return not on_disk and not any(asked)
 
 
 def _one_text_a_row(
@@ -121,6 +124,12 @@ def _one_text_a_row(
 def _representable(config: ChatGLMConfig) -> Iterator[None]:
     """A config that a model is made of, checked once more, as it may have been changed since."""
     refusals.refuse(vars(config))
+    unread = sorted(set(config.attribute_map) & set(vars(config)))
+    if unread:
+        instead = ", ".join(f"{config.attribute_map[key]} for {key}" for key in unread)
+        raise UnsupportedModelError(
+            f"{', '.join(unread)} was written past the config, where nothing reads it; give {instead}."
+        )
     # GLM marks the padding token's row of the embedding; the original does not, and takes any id.
     padding = config.pad_token_id
     if padding is not None and not 0 <= padding < config.vocab_size:
