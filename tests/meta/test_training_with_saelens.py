@@ -59,7 +59,7 @@ def models(folders: dict[str, Path]) -> dict[tuple[str, str], Any]:
     }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def with_fixes() -> Iterator[None]:
     with fixes.applied(*FIXES):
         yield
@@ -198,6 +198,36 @@ def test_run_evals_scores_what_is_known(
     assert zero["ce_loss_score"] == pytest.approx(0.0, abs=1e-4)
     assert zero["kl_div_score"] == pytest.approx(0.0, abs=1e-4)
     assert zero["l0"] == 0
+
+
+def test_several_hook_points_in_one_run(models: dict[tuple[str, str], Any], tmp_path: Path) -> None:
+    from sae_lens import LoggingConfig, TopKTrainingSAEConfig
+    from sae_lens.multi_sae_training_runner import (
+        MultiSAETrainingRunner,
+        MultiSAETrainingRunnerConfig,
+    )
+
+    model = models["chatglm", "load_model"]
+    widths = {point: width_at(model, point) for point in HOOK_POINTS}
+    config = MultiSAETrainingRunnerConfig(
+        saes={
+            str(number): TopKTrainingSAEConfig(d_in=width, d_sae=2 * width, k=8)
+            for number, width in enumerate(widths.values())
+        },
+        hook_names={str(number): point for number, point in enumerate(widths)},
+        exclude_special_tokens=True,
+        context_size=32,
+        store_batch_size_prompts=8,
+        n_batches_in_buffer=16,
+        train_batch_size_tokens=64,
+        training_tokens=64 * 5,
+        logger=LoggingConfig(log_to_wandb=False),
+        checkpoint_path=None,
+        output_path=str(tmp_path),
+    )
+    MultiSAETrainingRunner(config, override_model=model, override_dataset=data(documents(60))).run()
+    trained = tl_ext.load_dictionaries(tmp_path)
+    assert {point: trained.at(point).d_in for point in HOOK_POINTS} == widths
 
 
 @pytest.mark.parametrize("family", FAMILIES)
