@@ -75,6 +75,12 @@ def test_an_architecture_says_who_brings_it_and_what_it_needs() -> None:
     )
 
 
+def test_upstreams_own_adapter_may_be_named_to_say_what_was_verified() -> None:
+    manager = plugins(adapter="transformer_lens.model_bridge:Some")
+    found = architectures(manager=manager)["MineForCausalLM"]
+    assert found.provider == "TransformerLens, verified by mine (no distribution)"
+
+
 def test_a_record_of_these_versions_counts_here_and_of_others_does_not(package: Path) -> None:
     shown = Verification("transformers", "logits, 1e-5", MODULE)
     (held,) = mine(shown).verified
@@ -100,7 +106,13 @@ def test_a_record_that_cannot_be_read_is_told(package: Path) -> None:
             mine(Verification("transformers", "logits", MODULE))
 
 
-def test_records_lie_in_the_top_level_package(package: Path) -> None:
+def test_records_lie_in_the_top_level_package_of_the_plugin(package: Path) -> None:
+    (package / "verified.json").write_text(json.dumps({MODULE: [record()]}))
+    manager = plugins(Verification("transformers", "logits", MODULE), adapter="elsewhere.deep:A")
+    assert not architectures(manager=manager)["MineForCausalLM"].verified[0].here
+    (plugin,) = [one for one in manager._plugins if one.name == "mine"]
+    plugin.module = "made_for_records.hooks"
+    assert architectures(manager=manager)["MineForCausalLM"].verified[0].here
     assert records_file("made_for_records.deep.module") == package / "verified.json"
     assert records_file("no_such_package_at_all.module") is None
 

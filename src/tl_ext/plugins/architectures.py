@@ -1,7 +1,7 @@
 """Which architectures plugins bring, and what was verified, against what, on which versions.
 
 That a verification held on some versions is never written by hand: running its test module records it
-in a `verified.json` inside the package whose adapter it is about, as `{test module: [record, ...]}`,
+in a `verified.json` inside the package of the plugin that states it, as `{test module: [record, ...]}`,
 each record a version by distribution name and how many tests passed. Nothing here imports torch.
 """
 
@@ -58,7 +58,8 @@ class Architecture:
 
     Attributes:
         name: The model class's name, as checkpoints' `config.json` gives it.
-        provider: The plugin and the distribution that bring it.
+        provider: The plugin and the distribution that bring it; where they name TransformerLens' own
+            adapter, to state what they verified of it, that.
         adapter: Reference to its adapter class.
         family: Which checkpoints load and which are refused; None where nobody has said.
         fixes: Slugs of the upstream fixes its models need.
@@ -80,7 +81,7 @@ def architectures(*, manager: PluginManager | None = None) -> dict[str, Architec
         manager: Where to look; None builds a manager of what is installed.
 
     Returns:
-        Architectures by name, our own first. TransformerLens' own are not among them.
+        Architectures by name, our own first; of TransformerLens' own those that a plugin verified.
 
     Raises:
         PluginError: A plugin's record of verifications cannot be read.
@@ -91,11 +92,11 @@ def architectures(*, manager: PluginManager | None = None) -> dict[str, Architec
     for name, spec in manager.adapters().items():
         found[name] = Architecture(
             name=name,
-            provider=manager.owner(spec) or "",
+            provider=_provider(spec, manager.owner(spec) or ""),
             adapter=spec.adapter,
             family=spec.family,
             fixes=spec.fixes,
-            verified=_verified(spec, installed),
+            verified=_verified(spec, manager.module(spec), installed),
         )
     for point in metadata.entry_points(group=UPSTREAM_GROUP):
         if point.name not in found:
@@ -120,11 +121,18 @@ def records_file(module: str) -> Path | None:
     return Path(folders[0]) / RECORDS if folders else None
 
 
-def _verified(spec: AdapterSpec, installed: Mapping[str, str | None]) -> tuple[Verified, ...]:
-    """A spec's verifications, each with what was recorded of it."""
+def _provider(spec: AdapterSpec, owner: str) -> str:
+    own = spec.adapter.startswith("transformer_lens.")
+    return f"TransformerLens, verified by {owner}" if own else owner
+
+
+def _verified(
+    spec: AdapterSpec, module: str | None, installed: Mapping[str, str | None]
+) -> tuple[Verified, ...]:
+    """A spec's verifications, each with what the package of its plugin has recorded of it."""
     if not spec.verified:
         return ()
-    recorded = _records(spec.adapter.partition(":")[0])
+    recorded = _records(module or spec.adapter.partition(":")[0])
     return tuple(
         Verified(
             against=one.against,

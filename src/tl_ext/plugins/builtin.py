@@ -51,9 +51,25 @@ def _chatglm(architecture: str) -> AdapterSpec:
                 f"{tests}/test_bridge.py",
             ),
             Verification(
+                "golden file",
+                "ids, decoded text, padded batches and chats of the original tokenizer, exactly",
+                f"{tests}/test_tokenizer_golden.py",
+            ),
+            Verification(
                 "transformers",
                 "the effect of an edit at each hook point, 1e-4",
                 f"{tests}/test_edits.py",
+            ),
+            Verification(
+                "transformers",
+                "weights of drawn configurations against GLM's laid out by hand, exactly",
+                f"{tests}/test_native.py",
+            ),
+            Verification(
+                "property suite",
+                "drawn checkpoints against an independent implementation: what each hook point holds and "
+                "what an edit there does, 1e-4",
+                f"{tests}/test_hooks_against_reference.py",
             ),
         ),
         family=_CHATGLM,

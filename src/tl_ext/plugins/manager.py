@@ -129,6 +129,7 @@ class _Plugin:
     name: str
     distribution: str | None
     version: str | None
+    module: str | None = None
     state: State = "loaded"
     problems: list[str] = field(default_factory=list)
     found: dict[str, list[_Spec]] = field(default_factory=dict)  # by hook
@@ -198,9 +199,18 @@ class PluginManager:
 
     def owner(self, spec: _Spec) -> str | None:
         """The plugin and distribution that brought a spec, as `"name (distribution)"`."""
+        plugin = self._plugin_of(spec)
+        return None if plugin is None else plugin.title
+
+    def module(self, spec: _Spec) -> str | None:
+        """The module that implements the hook that gave a spec; None for an object without a name."""
+        plugin = self._plugin_of(spec)
+        return None if plugin is None else plugin.module
+
+    def _plugin_of(self, spec: _Spec) -> _Plugin | None:
         for plugin in self._plugins:
             if any(spec is one for found in plugin.found.values() for one in found):
-                return plugin.title
+                return plugin
         return None
 
     def references(self) -> Iterator[tuple[str, _Spec, str, str]]:
@@ -215,6 +225,7 @@ class PluginManager:
         self._plugins.append(plugin)
         try:
             module = load()
+            plugin.module = getattr(module, "__name__", None)
             self._pluggy.register(module, name=plugin.title)
         except (Exception, SystemExit) as error:  # whatever a plugin does stays with that plugin
             plugin.fail(f"It cannot be loaded: {_told(error)}.")
