@@ -20,7 +20,7 @@ from transformers import (
 
 from tl_ext import fixes
 from tl_ext.fixes import State
-from tl_ext.fixes.multi_token_prefix import SLUG, wrap
+from tl_ext.fixes.multi_token_prefix import _WRAPPERS, SLUG, wrap
 
 MASK, SOP, EOS, PAD, BOS = 1, 2, 3, 4, 5
 SIZE = {
@@ -91,7 +91,9 @@ def test_the_states_follow_each_other() -> None:
 
 def test_no_other_module_holds_the_names() -> None:
     with fixes.applied(SLUG) as (status,):
-        assert set(status.stray) <= {"transformer_lens.utils:get_attention_mask"}  # 3.9's old name
+        # 3.9's old name for transformer_lens.utilities, where something has imported it.
+        old = {f"transformer_lens.utils:{name}" for name in _WRAPPERS}
+        assert set(status.stray) <= old
         assert status.absent == ()
 
 
@@ -171,6 +173,24 @@ class TestFixed:
                 tokens, max_new_tokens=3, do_sample=False, stop_at_eos=False, verbose=False
             )
             assert new.tolist() == same.tolist()
+
+    @pytest.mark.parametrize("prepends", [True, False])
+    def test_rows_of_a_corpus_begin_with_the_prefix(self, bridge: Any, prepends: bool) -> None:
+        from datasets import Dataset
+        from transformer_lens import utilities
+
+        texts = ["w7 w8 w9", "w10 w11", "w12 w13 w14 w15"]
+        rows = utilities.tokenize_and_concatenate(
+            Dataset.from_dict({"text": texts}),
+            bridge.tokenizer,
+            max_length=6,
+            add_bos_token=prepends,
+            num_proc=None,
+        )["tokens"][:]
+        joined = [7, 8, 9, EOS, 10, 11, EOS, 12, 13, 14, 15]
+        head, width = ([MASK, SOP], 4) if prepends else ([], 6)
+        want = [head + joined[n : n + width] for n in range(0, len(joined) - width + 1, width)]
+        assert torch.stack(list(rows)).tolist() == want
 
     def test_texts_read_together_are_read_as_they_are_alone(self, bridge: Any) -> None:
         texts = ["w7", "w7 w8 w9"]

@@ -8,14 +8,15 @@ is attended to.
 
 The fix makes the prefix what BOS is elsewhere, for tokenizers that themselves put two tokens or more
 before a text: `prepend_bos` None or True gives prefix and text, False the text alone. Everything that
-reads a string does so through `TransformerBridge.to_tokens`, so all of it agrees. Any other tokenizer
-goes to the original as it was.
+reads a string does so through `TransformerBridge.to_tokens`, so all of it agrees. The rows of
+`tokenize_and_concatenate` begin with the prefix. Any other tokenizer goes to the original as it was.
 Source: `transformer_lens/model_bridge/transformer_bridge.py` (3.9: `bridge.py`), `to_tokens`;
-`transformer_lens/utilities/tokenize_utils.py`, `get_attention_mask`.
+`transformer_lens/utilities/tokenize_utils.py`, `get_attention_mask`, `tokenize_and_concatenate`.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 SLUG = "multi-token-prefix"
 
 
-def wrap(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The replacement for `TransformerBridge.to_tokens` or `get_attention_mask`.
+def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+    """The replacement for one of the functions that read a tokenizer's BOS, told by its name.
 
     Args:
         original: What is there now.
@@ -73,9 +74,34 @@ def _wrap_get_attention_mask(original: Callable[..., Tensor]) -> Callable[..., T
     return get_attention_mask
 
 
-_WRAPPERS = {
+def _wrap_tokenize_and_concatenate(original: Callable[..., Any]) -> Callable[..., Any]:
+    signature = inspect.signature(original)
+
+    @wraps(original)
+    def tokenize_and_concatenate(*args: Any, **options: Any) -> Any:
+        given = signature.bind(*args, **options)
+        given.apply_defaults()
+        asked = given.arguments
+        prefix = prefix_ids(asked["tokenizer"])
+        if len(prefix) < 2 or not asked["add_bos_token"]:
+            return original(*args, **options)
+        formats = asked["set_format"]
+        shorter = asked["max_length"] - len(prefix)
+        asked |= {"add_bos_token": False, "max_length": shorter, "set_format": False}
+        rows = original(*given.args, **given.kwargs).map(
+            lambda some: {"tokens": [[*prefix, *row] for row in some["tokens"]]}, batched=True
+        )
+        if formats:
+            rows.set_format(type="torch", columns=["tokens"])
+        return rows
+
+    return tokenize_and_concatenate
+
+
+_WRAPPERS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "to_tokens": _wrap_to_tokens,
     "get_attention_mask": _wrap_get_attention_mask,
+    "tokenize_and_concatenate": _wrap_tokenize_and_concatenate,
 }
 
 
