@@ -1,7 +1,9 @@
 """What the published config.json files say that differs from ChatGLM3's, with small sizes.
 
-Sizes are shrunk and everything else is as published, keys left out included. The numbers of groups, the
-epsilons, the special tokens' ids and what stretches the rotary embedding are the published ones.
+Sizes are shrunk; epsilons, groups, special tokens' ids, what stretches the rotary embedding and which keys
+are left out are the published ones. Read in copies of the files: chatglm2-6b, chatglm2-6b-32k,
+codegeex2-6b, chatglm3-6b, glm-4-9b-chat and glm-4-9b-chat-1m; the others are written after their
+siblings.
 """
 
 from __future__ import annotations
@@ -17,6 +19,12 @@ _GLM4 = {
     "pad_token_id": 151329,
 }
 
+_FIRST_AUTO_MAP = {
+    "AutoConfig": "configuration_chatglm.ChatGLMConfig",
+    "AutoModel": "modeling_chatglm.ChatGLMForConditionalGeneration",
+    "AutoModelForSeq2SeqLM": "modeling_chatglm.ChatGLMForConditionalGeneration",
+}
+
 PUBLISHED: dict[str, dict[str, Any]] = {
     "chatglm2-6b": {
         "_name_or_path": "THUDM/chatglm2-6b",
@@ -30,7 +38,11 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "codegeex2-6b": {
         "_name_or_path": "THUDM/codegeex2-6b",
         "transformers_version": "4.27.1",
-        "layernorm_epsilon": 1e-05,
+        "auto_map": _FIRST_AUTO_MAP,
+        "interleaved_qkv": False,
+        "rotary_percent": 0.5,
+        "torch_dtype": "bfloat16",
+        "pad_token_id": ...,
     },
     "chatglm3-6b": {"_name_or_path": "THUDM/chatglm3-6b"},
     "chatglm3-6b-base": {"_name_or_path": "THUDM/chatglm3-6b-base"},

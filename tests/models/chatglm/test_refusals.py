@@ -71,6 +71,8 @@ REFUSED = [
         "rope_scaling=.* no key of the original",
     ),
     ({"rope_theta": 5000.0}, "rope_theta=5000.0, but the original code has 10000 times"),
+    ({"interleaved_qkv": True}, "interleaved_qkv=True orders the fused"),
+    ({"rotary_percent": 1.0}, "rotary_percent=1.0, but half of each head"),
     ({"torch_dtype": "int8"}, "torch_dtype='int8', expected a floating-point dtype"),
     ({"torch_dtype": "half-ish"}, "torch_dtype='half-ish', expected a floating-point dtype"),
 ]
@@ -117,6 +119,7 @@ def test_classification_is_refused_by_name(tmp_path):
         {"rope_theta": 10000},
         {"rope_scaling": None},
         {"hidden_act": "silu"},
+        {"interleaved_qkv": False, "rotary_percent": 0.5},
     ],
 )
 def test_what_changes_nothing_is_let_through(harmless):

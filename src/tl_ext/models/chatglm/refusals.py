@@ -129,7 +129,15 @@ def _activation(config: Config) -> Iterator[str]:
             yield f"{key}={config[key]!r} is not the gated SiLU that this architecture has."
 
 
+def _layout(config: Config) -> Iterator[str]:
+    if config.get("interleaved_qkv"):
+        yield "interleaved_qkv=True orders the fused queries, keys and values in a way not known here."
+
+
 def _rotary(config: Config) -> Iterator[str]:
+    part = config.get("rotary_percent")
+    if part is not None and part != 0.5:
+        yield f"rotary_percent={part!r}, but half of each head is rotated in this architecture."
     ratio = config.get("rope_ratio", 1)
     if isinstance(ratio, bool) or not 0 < ratio < float("inf"):
         yield f"rope_ratio={ratio!r}, expected a positive number."
@@ -193,6 +201,7 @@ _RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
     _activation,
     _sizes,
     _groups,
+    _layout,
     _rotary,
     _dtype,
 )
