@@ -37,8 +37,11 @@ def rows_of(tokenizer: Any, texts: Sequence[str], *, take: int = 10**6, **option
     """Rows that a store of SAELens makes of these texts in its first epoch."""
     from sae_lens.training.activations_store import ActivationsStore
 
+    left_of_prefix = options.pop("left_of_prefix", [])
+
     def to_tokens(text: str, **_: object) -> torch.Tensor:
-        return torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return torch.tensor([left_of_prefix + ids])
 
     column = options.pop("column", "text")
     settings: dict[str, Any] = {
@@ -152,6 +155,16 @@ def test_documents_that_are_not_to_be_joined_are_cut_behind_their_prefix() -> No
         with pytest.raises(FixError, match="context_size is 2"):
             rows_of(tokenizer, texts, context_size=2)
     assert rows == [[MASK, BEGIN, 0, 1, 0, 1, 0, 1], [MASK, BEGIN, 1, 1, 1, 1, 1, 1]]
+
+
+@pytest.mark.saelens
+@pytest.mark.parametrize("left", [[], [BEGIN], [MASK, BEGIN]])
+def test_what_to_tokens_leaves_of_the_prefix_is_not_doubled(left: list[int]) -> None:
+    """Upstream's `to_tokens` takes two tokens before a text for one BOS, or for none."""
+    tokenizer = tokenizer_without_bos(CHATGLM)
+    with fixes.applied(SLUG):
+        (row,) = rows_of(tokenizer, ["a b"] * 9, take=1, context_size=8, left_of_prefix=left)
+    assert row == [MASK, BEGIN, 0, 1, MASK, BEGIN, 0, 1]
 
 
 @pytest.mark.saelens
