@@ -158,3 +158,14 @@ def test_a_rotary_embedding_changed_by_hand_is_saved():
     again = ChatGLMConfig(**config.to_dict())
 
     assert again.rope_theta == 123.0
+
+
+def test_the_old_spelling_of_the_dtype_is_in_the_file_alone(tmp_path):
+    """transformers warns of every key torch_dtype that it reads back from a config in memory."""
+    config = AutoConfig.from_pretrained(write_checkpoint(tmp_path))
+
+    config.save_pretrained(tmp_path / "saved")
+
+    assert "torch_dtype" not in config.to_dict()
+    saved = json.loads((tmp_path / "saved" / "config.json").read_text(encoding="utf-8"))
+    assert saved["torch_dtype"] == saved["dtype"] == "float32"

@@ -114,6 +114,10 @@ class ChatGLMConfig(GlmConfig):
             del output["tokenizer_class"]
         if output.get("rope_parameters") == self._rope():
             del output["rope_parameters"]
+        return output
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        output = super().to_diff_dict()  # which is what is saved
         if output.get("dtype") is not None:
             output["torch_dtype"] = output["dtype"]  # where the original code looks for it
         return output
