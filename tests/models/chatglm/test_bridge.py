@@ -19,8 +19,10 @@ from tests.models.chatglm.golden import (
     read_golden,
 )
 from torch import Tensor
+from transformers import AutoModel, AutoModelForCausalLM
 
 import tl_ext
+from tl_ext.errors import UnsupportedModelError
 from tl_ext.models.chatglm.adapter import ChatGLMArchitectureAdapter
 from tl_ext.models.loading import Processing
 from tl_ext.plugins import build_manager
@@ -194,3 +196,41 @@ def test_upstream_s_own_discovery_finds_the_adapter_and_activate_makes_it_load(
     assert {"ChatGLMModel", "ChatGLMForConditionalGeneration"} <= set(done.discovered)
     assert not done.registered and not done.problems
     assert boot(write_checkpoint(tmp_path / "model"))(torch.tensor([[5, 6]])).shape == (1, 2, 128)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_model_in_memory_is_read_the_same(folder: Path, layers: int, attention: str) -> None:
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation=attention)
+    hooked = tl_ext.load_model(model, tokenizer=stand_in_tokenizer())
+    for run in ("main", "padded"):
+        golden = read_golden(folder, run)
+        given = {key: golden[key] for key in ("attention_mask", "position_ids") if key in golden}
+        _, cache = hooked.run_with_cache(golden["input_ids"], **given)
+        rows = given["attention_mask"].bool() if given else None
+        assert_raw(cache, golden, layers=layers, rows=rows)
+
+
+def test_the_decoder_without_its_head_is_refused(tmp_path: Path) -> None:
+    model = AutoModel.from_pretrained(write_checkpoint(tmp_path / "model"))
+    with pytest.raises(UnsupportedModelError, match="Load it through AutoModelForCausalLM"):
+        tl_ext.load_model(model, tokenizer=stand_in_tokenizer())
+
+
+def test_switched_on_hook_points_hold_each_head_s_part(bridge: Any, folder: Path) -> None:
+    golden = read_golden(folder, "main")
+    for switch in ("attn_result", "split_qkv_input", "attn_in", "hook_mlp_in"):
+        turn = getattr(bridge, f"set_use_{switch}")
+        turn(True)
+        try:
+            logits, cache = bridge.run_with_cache(golden["input_ids"])
+        finally:
+            turn(False)
+        assert_close(logits, golden["logits"], "hook_unembed")
+        if switch == "attn_result":
+            summed = cache["blocks.1.attn.hook_result"].sum(2)
+            assert_close(summed, golden["layers.1.attn_out"], "attn.hook_result, summed")
+        if switch == "split_qkv_input":
+            resid = golden["hidden_states.1"]
+            for name, heads in (("q", bridge.cfg.n_heads), ("k", bridge.cfg.n_key_value_heads)):
+                held = cache[f"blocks.1.hook_{name}_input"]
+                assert held.shape == (*resid.shape[:2], heads, resid.shape[2])

@@ -10,6 +10,8 @@ from typing import Any
 
 from transformer_lens.model_bridge.supported_architectures.glm import GlmArchitectureAdapter
 
+from tl_ext.errors import UnsupportedModelError
+
 
 class ChatGLMArchitectureAdapter(GlmArchitectureAdapter):
     """Adapter for `ChatGLMModel` and `ChatGLMForConditionalGeneration`.
@@ -27,6 +29,20 @@ class ChatGLMArchitectureAdapter(GlmArchitectureAdapter):
         # Upstream knows one BOS token as the only thing to prepend and says GLM has none. The fix
         # multi-token-prefix gives the word its meaning here: [gMASK] and sop.
         self.cfg.default_prepend_bos = True
+
+    def prepare_model(self, hf_model: Any) -> None:
+        """Refuse the decoder without its head, which has the name that configs give the whole model.
+
+        Raises:
+            UnsupportedModelError: `hf_model` has no `lm_head`.
+        """
+        super().prepare_model(hf_model)
+        if not hasattr(hf_model, "lm_head"):
+            raise UnsupportedModelError(
+                f"A {type(hf_model).__name__} without its language model head was given, as AutoModel "
+                "makes it; hook points reach from the embedding to the logits. Load it through "
+                "AutoModelForCausalLM, or pass its folder."
+            )
 
     def postprocess_weights(self, bridge: Any) -> None:
         """Give the output biases that folding made the type of their weights.
