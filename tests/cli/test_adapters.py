@@ -51,8 +51,8 @@ def said(*words: str) -> str:
 def test_the_list_says_who_and_what_was_verified() -> None:
     output = said()
     assert NAME in output and "builtin (tl-ext)" in output and "Made" in output
-    assert "golden file: on these versions" in output
-    assert "transformers: NOT on these versions" in output
+    assert "│ golden file " in output
+    assert "NOT on these versions: transformers" in output
     assert "transformers 4.1" in output and "Installed: transformer-lens" in output
     assert f"Fixes they bring, for the whole process: {SLUG}." in output
     assert "LlamaForCausalLM" not in output

@@ -67,7 +67,7 @@ def _chosen(
 
 
 def _show_all(found: list[Architecture], own: tuple[str, ...]) -> None:
-    table = _table("architecture", "provided by", "family", "verified")
+    table = _table("architecture", "provided by", "family", "verified against")
     for one in found:
         family = "" if one.family is None else one.family.name
         table.add_row(one.name, one.provider, family, "\n".join(_briefly(one.verified)))
@@ -84,16 +84,14 @@ def _show_all(found: list[Architecture], own: tuple[str, ...]) -> None:
 
 
 def _briefly(verified: tuple[Verified, ...]) -> list[str]:
-    """What was compared with, and whether on what is installed, once each."""
-    kinds: dict[str, list[bool]] = {}
+    """What was compared with, once each: on what is installed, and not on it."""
+    kinds: dict[str, bool] = {}
     for one in verified:
-        kinds.setdefault(one.against, []).append(one.here)
-    if not kinds:
-        return ["nothing"]
-    return [
-        f"{against}: {'on these versions' if all(here) else 'NOT on these versions'}"
-        for against, here in kinds.items()
-    ]
+        kinds[one.against] = kinds.get(one.against, True) and one.here
+    here = ", ".join(against for against, held in kinds.items() if held)
+    elsewhere = ", ".join(against for against, held in kinds.items() if not held)
+    lines = [here, elsewhere and f"NOT on these versions: {elsewhere}"]
+    return [line for line in lines if line] or ["nothing"]
 
 
 def _show_one(one: Architecture) -> None:
