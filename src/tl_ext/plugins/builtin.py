@@ -92,6 +92,12 @@ def _qwen2(architecture: str, adapter: str, shows: str) -> AdapterSpec:
         fixes=("head-architectures-boot-as-causal-lm", "rotary-base-not-read"),
         verified=(
             Verification("transformers", f"{shows}, 1e-5", "tests/models/qwen2/test_heads.py"),
+            Verification(
+                "property suite",
+                "drawn configurations of the layers they share with the causal model: logits, patterns, "
+                "q, k, v, z, residual stream, edits",
+                "tests/models/qwen2/test_causal.py",
+            ),
         ),
         family=_QWEN2,
     )
