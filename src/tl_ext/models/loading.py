@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 TESTBED_NAMES = ("testbed", "testbed://")
+# Endings of architectures that have no language head.
+OTHER_HEADS = ("Classification", "QuestionAnswering", "RewardModel")
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,8 @@ def _refuse_unknown(source: str) -> None:
     from transformers import AutoConfig, PreTrainedConfig
 
     try:
-        upstream.architecture_of(AutoConfig.from_pretrained(source))
+        config = AutoConfig.from_pretrained(source)
+        _refuse_other_head(source, upstream.architecture_of(config), config.architectures or ())
     except TlExtError:
         raise  # a config of ours that says what cannot be represented
     except ValueError as error:
@@ -226,6 +229,17 @@ def _refuse_unknown(source: str) -> None:
             "for which neither TransformerLens nor a plugin has an adapter, or whose config is not "
             f"what its class expects. `tl-ext adapters --upstream` lists what loads. Upstream said: {said}."
         ) from error
+
+
+def _refuse_other_head(source: str, chosen: str, stated: Sequence[str]) -> None:
+    """Tell a head that would be dropped: upstream falls back to the model type's language model."""
+    lost = [name for name in stated if name.endswith(OTHER_HEADS)]
+    if lost and chosen not in stated:
+        raise InputError(
+            f"{source} is a {lost[0]}, for which neither TransformerLens nor a plugin has an adapter. "
+            f"It would be loaded as {chosen}: without its own head, and with an unembedding made at "
+            "random. To look at its layers, load them with transformers and pass the model."
+        )
 
 
 def _refuse_empty(tokenizer: PreTrainedTokenizerBase, source: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,19 @@ def test_loaded_as_another_class_it_is_refused(name: str, folder: Path) -> None:
     tl_ext.activate(quiet=True)
     with pytest.raises(InputError, match=f"is a {name} and was loaded as Qwen2ForCausalLM"):
         TransformerBridge.boot_transformers(str(folder), model_class=AutoModelForCausalLM)
+
+
+@pytest.mark.parametrize("other", ["Qwen2ForProcessRewardModel", "Qwen2ForQuestionAnswering"])
+def test_another_head_is_not_replaced_by_an_unembedding_at_random(
+    other: str, tmp_path: Path
+) -> None:
+    """Upstream goes by the model type then; some published reward models are of such a class."""
+    checkpoints.write(tmp_path, BARE)
+    stated = json.loads((tmp_path / "config.json").read_text())
+    stated["architectures"] = [other]
+    (tmp_path / "config.json").write_text(json.dumps(stated))
+    with pytest.raises(InputError, match=f"is a {other}.* loaded as Qwen2ForCausalLM"):
+        load_model(tmp_path)
 
 
 def test_padding_the_classifier_does_not_know_is_refused(tmp_path: Path) -> None:
