@@ -45,9 +45,13 @@ class _ReadsInPieces(PreTrainedModel):
             copied = not model.config.multi_query_attention
             if stored and (copied or any(tensor.stored != dtype for tensor in stored.values())):
                 state_dict = stored
-        return PreTrainedModel._load_pretrained_model(
+        told, offloaded = PreTrainedModel._load_pretrained_model(
             model, state_dict, checkpoint_files, load_config, *others, **named
         )
+        # A quantiser names its weights itself; what could not be converted, transformers tells of.
+        if load_config.hf_quantizer is None and not told.conversion_errors:
+            refusals.refuse_missing(told.missing_keys)
+        return told, offloaded
 
 
 class ChatGLMModel(_ReadsInPieces, GlmModel):

@@ -10,7 +10,7 @@ precision the original code does not run with it), dropout acts in training alon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Integral
 from typing import Any
 
@@ -22,6 +22,7 @@ Config = Mapping[str, Any]
 
 _V1_KEYS = ("position_encoding_2d", "inner_hidden_size", "max_sequence_length")
 _VISION_KEYS = ("vision_config", "boi_token_id", "eoi_token_id", "cross_hidden_size")
+_NAMED = 6  # missing weights named in a message
 _GATED_SILU = (None, "silu", "swish", "swiglu")
 _SIZES = {  # transformers' names, and the original ones that a reader of config.json knows
     "hidden_size": "hidden_size",
@@ -47,6 +48,29 @@ def refuse(config: Config) -> None:
             raise UnsupportedModelError(
                 f"This ChatGLM checkpoint cannot be loaded: {reason} Nothing of it was read."
             )
+
+
+def refuse_missing(missing: Iterable[str]) -> None:
+    """Refuse a checkpoint whose files lack weights.
+
+    transformers puts random numbers in their place and logs it as a warning, and TransformerLens shows
+    nothing of transformers' below an error.
+
+    Args:
+        missing: The weights that stood in no file, in transformers' names.
+
+    Raises:
+        UnsupportedModelError: There are any; the message names the first of them.
+    """
+    names = sorted(missing)
+    if names:
+        shown = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+        raise UnsupportedModelError(
+            f"This ChatGLM checkpoint cannot be loaded: weights are in none of its files, {len(names)} of "
+            f"them, in transformers' names {shown}. Random numbers would stand in their place; fetch the "
+            "checkpoint again, all its shards and their index, or load the decoder through AutoModel "
+            "where the head alone is missing."
+        )
 
 
 def _first_generation(config: Config) -> Iterator[str]:
