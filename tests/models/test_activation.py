@@ -152,13 +152,15 @@ def test_one_broken_adapter_is_told_and_the_others_are_registered(
 
 def test_upstreams_own_discovery_runs_first(factory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def discover(cls: Any) -> None:
-        cls._adapters["FoundForCausalLM"] = sys.modules[MODULE].Adapter
+        for name in ("FoundForCausalLM", "FoundModel"):
+            cls._adapters[name] = sys.modules[MODULE].Adapter
 
     monkeypatch.setattr(factory, "discover_entry_points", classmethod(discover))
     done = activate(manager=manager(spec("FoundForCausalLM")), quiet=True)
-    assert (done.discovered, done.registered, done.kept) == (("FoundForCausalLM",), (), ())
+    names = ("FoundForCausalLM", "FoundModel")
+    assert (done.discovered, done.registered, done.kept) == (names, (), ())
     assert done.fixes == (SLUG,)
-    assert "found FoundForCausalLM by TransformerLens' own discovery" in str(done)
+    assert "found FoundForCausalLM, FoundModel by TransformerLens' own discovery" in str(done)
 
 
 def test_a_reverted_fix_is_applied_again_and_a_foreign_value_stops_it(factory: Any) -> None:

@@ -52,7 +52,9 @@ class Activation:
             f"from {plugin}"
             for plugin in plugins
         ]
-        lines += [f"found {name} by TransformerLens' own discovery" for name in self.discovered]
+        if self.discovered:
+            names = ", ".join(self.discovered)
+            lines.append(f"found {names} by TransformerLens' own discovery")
         lines += [f"kept {adapter} for {name}" for name, adapter in self.kept]
         if self.fixes:
             lines.append(

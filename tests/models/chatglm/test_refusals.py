@@ -64,8 +64,12 @@ REFUSED = [
     ({"num_layers": 0}, "num_layers=0, expected a positive"),
     ({"hidden_size": -1}, "hidden_size=-1, expected a positive"),
     ({"layernorm_epsilon": -1.0}, "layernorm_epsilon=-1.0, expected"),
+    ({"layernorm_epsilon": "1e-5"}, "layernorm_epsilon='1e-5', expected"),
+    ({"layernorm_epsilon": None}, "layernorm_epsilon=None, expected"),
     ({"rope_ratio": 0}, "rope_ratio=0, expected a positive number"),
     ({"rope_ratio": -2.0}, "rope_ratio=-2.0, expected a positive number"),
+    ({"rope_ratio": "500"}, "rope_ratio='500', expected a positive number"),
+    ({"rope_ratio": None}, "rope_ratio=None, expected a positive number"),
     (
         {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
         "rope_scaling=.* no key of the original",

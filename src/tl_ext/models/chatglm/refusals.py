@@ -11,7 +11,7 @@ precision the original code does not run with it), dropout acts in training alon
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -163,7 +163,7 @@ def _rotary(config: Config) -> Iterator[str]:
     if part is not None and part != 0.5:
         yield f"rotary_percent={part!r}, but half of each head is rotated in this architecture."
     ratio = config.get("rope_ratio", 1)
-    if isinstance(ratio, bool) or not 0 < ratio < float("inf"):
+    if not _number(ratio) or not 0 < ratio < float("inf"):
         yield f"rope_ratio={ratio!r}, expected a positive number."
     if config.get("rope_scaling"):
         yield (
@@ -182,8 +182,9 @@ def _sizes(config: Config) -> Iterator[str]:
     head_dim = config["head_dim"]
     if head_dim is not None and not _positive(head_dim):
         yield f"kv_channels={head_dim!r}, expected a positive whole number."
-    if not config["rms_norm_eps"] >= 0:
-        yield f"layernorm_epsilon={config['rms_norm_eps']!r}, expected a number that is not negative."
+    epsilon = config["rms_norm_eps"]
+    if not _number(epsilon) or not epsilon >= 0:
+        yield f"layernorm_epsilon={epsilon!r}, expected a number that is not negative."
 
 
 def _groups(config: Config) -> Iterator[str]:
@@ -205,6 +206,10 @@ def _dtype(config: Config) -> Iterator[str]:
         named = getattr(torch, value, None) if isinstance(value, str) else value
         if value is not None and not (isinstance(named, torch.dtype) and named.is_floating_point):
             yield f"{key}={value!r}, expected a floating-point dtype such as 'float16'."
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _positive(value: Any) -> bool:
