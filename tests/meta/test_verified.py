@@ -41,6 +41,21 @@ def test_no_record_is_of_other_versions_than_those_pinned_or_of_a_module_nobody_
     assert not stale, f"recorded on {stale}, which nothing is pinned to: run `make verified`"
 
 
+def test_every_verification_is_recorded_on_both_pinned_lines() -> None:
+    file = records_file("tl_ext")
+    assert file is not None
+    recorded = json.loads(file.read_text(encoding="utf-8"))
+    wanting = {
+        module: sorted(missing)
+        for module in modules()
+        for missing in [
+            pinned() - {tuple(one[name] for name in COMPARED) for one in recorded.get(module, ())}
+        ]
+        if missing
+    }
+    assert not wanting, "run `make verified`"
+
+
 def test_a_run_takes_the_place_of_an_earlier_one_on_the_same_versions() -> None:
     mine = {"transformer-lens": "4.3.0", "transformers": "5.23.0", "torch": "2.12.0", "tests": 1}
     records = {"a.py": [ELSEWHERE, mine]}

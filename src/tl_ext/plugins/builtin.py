@@ -103,10 +103,33 @@ def _qwen2(architecture: str, adapter: str, shows: str) -> AdapterSpec:
     )
 
 
-# One row per architecture upstream lacks.
+# One row per architecture upstream lacks; with upstream's own adapter, one it has and we verified.
 ADAPTERS: tuple[AdapterSpec, ...] = (
     _chatglm("ChatGLMModel"),
     _chatglm("ChatGLMForConditionalGeneration"),
+    AdapterSpec(
+        architecture="Qwen2ForCausalLM",
+        adapter="transformer_lens.model_bridge.supported_architectures.qwen2:Qwen2ArchitectureAdapter",
+        fixes=("rotary-base-not-read",),
+        verified=(
+            Verification(
+                "property suite",
+                "drawn configurations against transformers: logits, patterns, q, k, v, z, residual "
+                "stream, edits, 2e-4",
+                "tests/models/qwen2/test_causal.py",
+            ),
+            Verification(
+                "transformers",
+                "the sizes of Qwen2, Qwen2.5 and QwQ by their published configs",
+                "tests/models/qwen2/test_sizes.py",
+            ),
+        ),
+        family=Family(
+            name="Qwen2",
+            checkpoints=("Qwen2", "Qwen2.5", "QwQ-32B"),
+            tokenizer=_QWEN2.tokenizer,
+        ),
+    ),
     _qwen2(
         "Qwen2ForSequenceClassification",
         "Qwen2SequenceClassificationAdapter",
