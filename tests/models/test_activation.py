@@ -110,6 +110,18 @@ def test_a_second_call_changes_nothing_and_is_silent(
     assert capsys.readouterr().err == ""
 
 
+def test_a_second_call_looks_through_no_modules(
+    factory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`load_model` calls it each time, and there are thousands of modules."""
+    plugins = manager(spec(fixes=(NEEDED,)))
+    activate(manager=plugins, quiet=True)
+    with monkeypatch.context() as patched:
+        patched.delattr("tl_ext.fixes.ledger._strays")
+        again = activate(manager=plugins, quiet=True)
+    assert not again.changed and again.problems == ()
+
+
 def test_without_a_new_architecture_nothing_happens(
     factory: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

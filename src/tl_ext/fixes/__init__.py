@@ -14,7 +14,7 @@ with fixes.applied("registered-adapters-ignored-by-boot"):
 
 from __future__ import annotations
 
-from tl_ext.fixes.api import applied, apply, probe, revert, specs, status
+from tl_ext.fixes.api import applied, apply, in_effect, probe, revert, specs, status
 from tl_ext.fixes.ledger import FixStatus, Ledger
 from tl_ext.fixes.patches import Patch, patches_root, series
 from tl_ext.fixes.probing import Finding, State
@@ -27,6 +27,7 @@ __all__ = [
     "State",
     "applied",
     "apply",
+    "in_effect",
     "patches_root",
     "probe",
     "revert",

@@ -97,6 +97,19 @@ def applied(*slugs: str, manager: PluginManager | None = None) -> Iterator[list[
         revert(*reversed(slugs), manager=manager)
 
 
+def in_effect(slug: str, *, manager: PluginManager | None = None) -> bool:
+    """Whether a fix is applied; `status` tells more and takes longer.
+
+    Args:
+        slug: The fix's name.
+        manager: Where to look it up; None builds a manager.
+
+    Raises:
+        PluginError: The slug is not known.
+    """
+    return _ledger.count(specs(manager=manager)[slug]) > 0
+
+
 def status(*slugs: str, manager: PluginManager | None = None) -> list[FixStatus]:
     """Where fixes stand.
 

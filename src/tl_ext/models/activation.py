@@ -141,8 +141,9 @@ def _teach(spec: AdapterSpec) -> Any:
 def _mend(spec: AdapterSpec, manager: PluginManager) -> list[str]:
     """Apply the fixes a spec's models need and that are not in effect; all of them or none."""
     needed = dict.fromkeys(spec.fixes)
-    missing = [slug for slug in needed if not fixes.status(slug, manager=manager)[0].applied]
-    fixes.apply(*missing, manager=manager)
+    missing = [slug for slug in needed if not fixes.in_effect(slug, manager=manager)]
+    if missing:
+        fixes.apply(*missing, manager=manager)
     return missing
 
 
