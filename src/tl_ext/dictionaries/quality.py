@@ -28,6 +28,7 @@ from tl_ext.models.hook_points import (
     resolve,
 )
 from tl_ext.models.loading import Processing, processing_of
+from tl_ext.models.predicting import check_predicts
 from tl_ext.models.tokens import Batch, batch, listed
 
 if TYPE_CHECKING:
@@ -200,9 +201,11 @@ def evaluate_dictionary(
         HookPointError: The model lacks one of the dictionary's hook points (the nearest are told), or
             it does not fire.
         DictionaryError: The activation there has another width than the dictionary.
-        InputError: No texts, none with content, or several dictionaries instead of one.
+        InputError: No texts, none with content, several dictionaries instead of one, or a model that
+            predicts no next token.
     """
     texts = listed(texts)
+    check_predicts(model, "cross-entropy to evaluate a dictionary by")
     if isinstance(dictionary, Mapping):
         raise InputError(
             f"One dictionary is expected, not {len(dictionary)} by id: choose one with "

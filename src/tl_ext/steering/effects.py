@@ -20,6 +20,7 @@ from tl_ext.concepts.concept import Concept, Example
 from tl_ext.dictionaries.dictionary import Dictionary
 from tl_ext.errors import HookPointError, InputError
 from tl_ext.models.hook_points import NOT_EDITABLE, kind_of
+from tl_ext.models.predicting import check_predicts
 from tl_ext.models.tokens import listed
 from tl_ext.steering.ablation_sets import planned
 from tl_ext.steering.contributions import WordContributions, word_contributions
@@ -121,10 +122,11 @@ def ablation_effects(
 
     Raises:
         InputError: No texts or sets, latents the dictionary lacks, a word without tokens of its own,
-            or one in both lists.
+            or one in both lists; a model that predicts no next token.
         HookPointError: A hook point the model lacks or that cannot be edited.
         DictionaryError: A dictionary of another width than its hook point.
     """
+    check_predicts(model, "effect of an ablation on it")
     several = listed(examples.examples if isinstance(examples, Concept) else examples)
     chosen = {name: _latents(dictionary, name, given) for name, given in sets.items()}
     gone = _latents(dictionary, "without", without)

@@ -33,6 +33,7 @@ from tl_ext.dictionaries.logit_lens import lens_tokens
 from tl_ext.errors import InputError
 from tl_ext.interventions.applied import applied
 from tl_ext.interventions.edits import AddEach
+from tl_ext.models.predicting import check_predicts
 from tl_ext.models.token_bytes import token_bytes
 from tl_ext.models.tokens import Batch, batch, listed
 
@@ -84,11 +85,13 @@ def output_scores(
 
     Raises:
         InputError: No latents or prompts, a latent the dictionary lacks, a prompt without a token but
-            the first position, or an amplification or top that is no positive number.
+            the first position, an amplification or top that is no positive number, or a model that
+            predicts no next token.
         HookPointError: A hook point that the model lacks or that cannot be edited.
         DictionaryError: A dictionary of another width.
     """
     wanted = _checked(dictionary, latents, amplification, top)
+    check_predicts(model, "output score")
     tokens = batch(model, listed(prompts))
     last = _last_cells(tokens, prompts)
     size = _unit_lengths(model, dictionary, tokens, last) * amplification

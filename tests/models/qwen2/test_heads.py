@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.interventions.toy import toy_dictionary
 from tests.models.qwen2 import checkpoints
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
@@ -222,6 +223,17 @@ def test_what_cannot_work_says_so(name: str, bridge: Any, folder: Path) -> None:
         bridge.enable_compatibility_mode()
     with pytest.raises(InputError, match=rf"{name} cannot be processed \(compatibility\)"):
         load_model(folder, processing=Processing.COMPATIBILITY)
+    dictionary = toy_dictionary()
+    for asked in (
+        lambda: tl_ext.token_probabilities(bridge, "The cat"),
+        lambda: tl_ext.evaluate_dictionary(bridge, dictionary, ["The cat"]),
+        lambda: tl_ext.output_scores(bridge, dictionary, [1]),
+        lambda: tl_ext.ablation_effects(
+            bridge, dictionary, [tl_ext.Example("The cat", "cat")], {"a": [1]}, words=[" cat"]
+        ),
+    ):
+        with pytest.raises(InputError, match=f"{name} does not predict the next token"):
+            asked()
 
 
 def test_loaded_as_another_class_it_is_refused(name: str, folder: Path) -> None:

@@ -64,7 +64,8 @@ class ChatGLMTokenizer(ChatEncoding):
         **kwargs: Any,
     ) -> None:
         files = tokenizer_files.TokenizerFiles(vocab_file, tokenizer_file)
-        backend: Tokenizer | None = kwargs.pop("tokenizer_object", None) or files.saved_backend()
+        backend: Tokenizer | None = kwargs.pop("tokenizer_object", None)
+        backend = backend or files.saved_backend(str(kwargs.get("name_or_path") or ""))
         self.generation = files.generation(generation, backend, kwargs)
         self.encode_special_tokens = encode_special_tokens
         declared = _ids_by_name(kwargs.get("added_tokens_decoder") or {})

@@ -29,8 +29,11 @@ class TokenizerFiles:
     vocab_file: str | Path | None
     tokenizer_file: str | Path | None
 
-    def saved_backend(self) -> Tokenizer | None:
+    def saved_backend(self, name: str) -> Tokenizer | None:
         """What a tokenizer.json holds, where it is one that our tokenizer saved; else None.
+
+        Args:
+            name: The folder or hub id that was asked for.
 
         Raises:
             InputError: There is nothing else to build from.
@@ -42,10 +45,11 @@ class TokenizerFiles:
                 backend.no_truncation()
                 return backend
         if self.vocab_file is None or not Path(self.vocab_file).is_file():
+            given = f"vocab_file={self.vocab_file!r}, tokenizer_file={self.tokenizer_file!r}"
             raise InputError(
-                f"There is no tokenizer.model to build the tokenizer from (vocab_file is "
-                f"{self.vocab_file!r}) and no tokenizer.json that it saved (tokenizer_file is "
-                f"{self.tokenizer_file!r}). Put the published tokenizer.model into the folder."
+                f"{name or 'What was given'} has no tokenizer.model to build the tokenizer from, and no "
+                f"tokenizer.json that it saved ({given}). Put the published tokenizer.model beside "
+                "config.json, or pass tokenizer=... to what loads the model."
             )
         return None
 

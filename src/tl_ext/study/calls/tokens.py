@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from tl_ext.analysis.tokens import probability_table
+from tl_ext.models.predicting import check_predicts
 from tl_ext.models.tokens import batch, token_strings
 from tl_ext.report.marks import TokenText
 
@@ -49,8 +50,10 @@ def token_probabilities(model: TransformerBridge, text: str) -> TokenProbabiliti
         text: One text that fits its context.
 
     Raises:
-        InputError: The text is empty for a model without a prefix, or too long.
+        InputError: The text is empty for a model without a prefix, or too long; the model predicts no
+            next token.
     """
+    check_predicts(model, "probability of a text's tokens")
     tokens = batch(model, [text])
     with torch.no_grad():
         logits = model(tokens.ids, **tokens.forward_arguments())[0].float().cpu()
