@@ -259,31 +259,43 @@ def test_an_edit_has_the_effect_of_a_plain_torch_hook(
 @FEW
 @given(case=drawn())
 def test_greedy_decoding_with_the_cache_is_decoding_without_it(case: Drawn) -> None:
-    """One token at a time, the short row padded on the left, against a pass over the whole text."""
+    """Two texts in one batch, the shorter padded on the left, against each text by itself."""
     bridge, model = case.bridge(), case.hugging_face()
-    single = case.ids[:1]
-    new = 4
-    theirs = single
-    for _ in range(new):
-        theirs = torch.cat([theirs, model(theirs).logits[:, -1:].argmax(-1)], dim=1)
+    whole, new = case.ids[0], 4
+    texts = [whole, whole[len(whole) // 2 :]]
+    batch = torch.nn.utils.rnn.pad_sequence(
+        texts, batch_first=True, padding_value=PADDING, padding_side="left"
+    )
+    mask = torch.ones_like(batch)
+    mask[1, : len(whole) - len(texts[1])] = 0
+    if case.changes["rope_parameters"]["rope_type"] == "dynamic":
+        # transformers rescales past the context, and a cache holds keys of the scale they were made
+        # at: which scale that is depends on the longest text of a batch.
+        batch, mask = batch[:1], mask[:1]
+        model.generation_config.eos_token_id = None  # or generating would end there
+        expected = model.generate(batch, attention_mask=mask, max_new_tokens=new, do_sample=False)[
+            :, -new:
+        ]
+    else:
+        expected = torch.stack([continued(model, text, new) for text in texts])
     ours = bridge.generate(
-        single,
+        batch,
+        attention_mask=mask,
         max_new_tokens=new,
         do_sample=False,
         stop_at_eos=False,
         verbose=False,
         return_type="tokens",
     )
-    if case.changes["rope_parameters"]["rope_type"] == "dynamic":
-        # transformers rescales past the context; a cache holds keys of the scale they were made at.
-        theirs = model.generate(
-            single,
-            attention_mask=torch.ones_like(single),
-            max_new_tokens=new,
-            min_new_tokens=new,
-            do_sample=False,
-        )
-    assert ours.tolist() == theirs.tolist()
+    assert ours[:, -new:].tolist() == expected.tolist()
+
+
+def continued(model: PreTrainedModel, text: Tensor, new: int) -> Tensor:
+    """The most probable tokens after a text, each from a pass over all before it."""
+    ids = text[None]
+    for _ in range(new):
+        ids = torch.cat([ids, model(ids).logits[:, -1:].argmax(-1)], dim=1)
+    return ids[0, -new:]
 
 
 @FEW
