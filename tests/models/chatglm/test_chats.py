@@ -202,6 +202,19 @@ def test_marks_cannot_be_forged(chatglm3: Any, content: str) -> None:
     assert [id for id in ids if id >= PIECES] == [PIECES + 6]
 
 
+@pytest.mark.parametrize("generation", ["chatglm2", "chatglm3", "glm4"])
+def test_a_content_of_parts_is_not_written_as_python_spells_it(
+    generation: str, request: pytest.FixtureRequest
+) -> None:
+    tokenizer = request.getfixturevalue(generation)
+    chat = [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]
+    for tokenize in (True, False):
+        with pytest.raises(TemplateError, match="content of message 1 is no string"):
+            tokenizer.apply_chat_template(chat, tokenize=tokenize)
+    if generation != "chatglm2":  # a call of a tool has no content
+        tokenizer.apply_chat_template([{"role": "assistant", "metadata": "f"}])
+
+
 def test_roles_cannot_spell_special_tokens(chatglm3: Any) -> None:
     with pytest.raises(InputError, match="a word such as 'user'"):
         chatglm3.apply_chat_template([{"role": "user|><|system", "content": "a"}])

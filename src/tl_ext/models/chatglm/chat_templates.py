@@ -15,6 +15,14 @@ _KNOWN_ROLE = (
     "and observation are known.') }}"
     "{%- endif %}"
 )
+# Written out, the list of parts that other chats are made of would be Python's spelling of it.
+_TEXT_ALONE = (
+    "{%- if message['content'] is defined and message['content'] is iterable "
+    "and message['content'] is not string %}"
+    "{{- raise_exception('The content of message ' ~ loop.index ~ ' is no string, and nothing else is "
+    "read here: give the text alone.') }}"
+    "{%- endif %}"
+)
 _TOOLS_NEED_SYSTEM = (
     "{%- if tools and messages[0]['role'] != 'system' %}"
     "{{- raise_exception('Tools are told in a system message: begin the chat with one.') }}"
@@ -28,6 +36,7 @@ _TOOLS_OF_MESSAGE = (
 CHATGLM2 = (
     "{%- if tools %}{{- raise_exception('ChatGLM2 knows no tools.') }}{%- endif %}"
     "{%- for message in messages %}"
+    f"{_TEXT_ALONE}"
     "{%- if message['role'] != ['user', 'assistant'][loop.index0 % 2] %}"
     "{{- raise_exception('In a chat with ChatGLM2 user and assistant take turns and the user begins; "
     "message ' ~ loop.index ~ ' is of ' ~ message['role'] ~ '.') }}"
@@ -45,7 +54,7 @@ CHATGLM3 = (
     f"{_TOOLS_NEED_SYSTEM}"
     "{{- '[gMASK]sop' }}"
     "{%- for message in messages %}"
-    f"{_KNOWN_ROLE}{_TOOLS_OF_MESSAGE}"
+    f"{_KNOWN_ROLE}{_TEXT_ALONE}{_TOOLS_OF_MESSAGE}"
     "{%- set content = message['content'] or '' %}"
     "{%- if message['role'] == 'system' and offered is not none %}"
     "{%- set content = content ~ '\\n' ~ (offered | tojson(indent=4)) %}"
@@ -60,7 +69,7 @@ GLM4 = (
     f"{_TOOLS_NEED_SYSTEM}"
     "{{- '[gMASK]<sop>' }}"
     "{%- for message in messages %}"
-    f"{_KNOWN_ROLE}{_TOOLS_OF_MESSAGE}"
+    f"{_KNOWN_ROLE}{_TEXT_ALONE}{_TOOLS_OF_MESSAGE}"
     "{{- '<|' ~ message['role'] ~ '|>' ~ (message['metadata'] or '') ~ '\\n' }}"
     "{{- message['content'] or '' }}"
     "{%- if message['role'] == 'system' and offered is not none %}"
