@@ -166,6 +166,24 @@ def test_missing_weights_are_refused_by_name(tmp_path, gone, named, shards):
         assert type(AutoModel.from_pretrained(folder)).__name__ == "ChatGLMModel"
 
 
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"padded_vocab_size": 96}, "model.embed_tokens.weight is "),
+        ({"ffn_hidden_size": 31}, "model.layers.0.mlp.down_proj.weight is "),
+    ],
+)
+def test_weights_of_another_size_are_refused_by_name(tmp_path, changes, named):
+    """TransformerLens silences the table in which transformers says which they are."""
+    folder = write_checkpoint(tmp_path)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | changes), encoding="utf-8")
+
+    with pytest.raises(UnsupportedModelError, match=f"not of the size that config.json.*{named}"):
+        AutoModelForCausalLM.from_pretrained(folder)
+    AutoModelForCausalLM.from_pretrained(folder, ignore_mismatched_sizes=True)
+
+
 def test_surplus_weights_are_told(tmp_path):
     weights = original_weights(original_config())
     weights["transformer.encoder.layers.0.self_attention.extra.weight"] = torch.ones(3)

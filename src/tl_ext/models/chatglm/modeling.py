@@ -51,6 +51,8 @@ class _ReadsInPieces(PreTrainedModel):
         # A quantiser names its weights itself; what could not be converted, transformers tells of.
         if load_config.hf_quantizer is None and not told.conversion_errors:
             refusals.refuse_missing(told.missing_keys)
+            if not load_config.ignore_mismatched_sizes:
+                refusals.refuse_misshapen(told.mismatched_keys)
         return told, offloaded
 
 

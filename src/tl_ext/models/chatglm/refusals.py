@@ -10,7 +10,7 @@ precision the original code does not run with it), dropout acts in training alon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -70,6 +70,27 @@ def refuse_missing(missing: Iterable[str]) -> None:
             f"them, in transformers' names {shown}. Random numbers would stand in their place; fetch the "
             "checkpoint again, all its shards and their index, or load the decoder through AutoModel "
             "where the head alone is missing."
+        )
+
+
+def refuse_misshapen(misshapen: Iterable[tuple[str, Sequence[int], Sequence[int]]]) -> None:
+    """Refuse a checkpoint whose weights are not of the sizes that its config gives.
+
+    transformers refuses it too, in a table that TransformerLens does not show.
+
+    Args:
+        misshapen: Weights in transformers' names, with the shape in the files and the one expected.
+
+    Raises:
+        UnsupportedModelError: There are any; the message names the first of them.
+    """
+    found = sorted((name, tuple(stored), tuple(wanted)) for name, stored, wanted in misshapen)
+    if found:
+        shown = "; ".join(f"{name} is {old}, not {new}" for name, old, new in found[:_NAMED])
+        raise UnsupportedModelError(
+            f"This ChatGLM checkpoint cannot be loaded: {len(found)} of its weights are not of the size "
+            f"that config.json gives, in transformers' names {shown}"
+            f"{'; ...' if len(found) > _NAMED else ''}. Take config.json and weights of one checkpoint."
         )
 
 
