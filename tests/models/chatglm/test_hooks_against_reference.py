@@ -101,8 +101,7 @@ def test_an_edit_does_what_it_would_have_done_there(
         model = loaded(folder, processing, torch.float32)
     edits: dict[str, Tensor] = {}
     added: dict[str, Tensor] = {}
-    for hook, place in places:
-        layer = place % layers
+    for hook, layer in sorted({(hook, place % layers) for hook, place in places}):
         name = LAYER_HOOKS[hook].format(layer=layer, next=layer + 1)
         if name.endswith((".gate", ".up")):  # halves of one tensor there
             whole = f"layers.{layer}.dense_h_to_4h_out"
