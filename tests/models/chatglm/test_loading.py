@@ -207,7 +207,7 @@ def test_a_rotary_table_in_the_file_is_no_surplus(tmp_path):
 def test_weights_of_another_width_are_told(tmp_path):
     folder = write_checkpoint(tmp_path, weights=original_weights(original_config(kv_channels=16)))
 
-    with pytest.raises(RuntimeError):
+    with pytest.raises(UnsupportedModelError, match=r"q_proj.*do not come apart into queries"):
         AutoModelForCausalLM.from_pretrained(folder)
 
 

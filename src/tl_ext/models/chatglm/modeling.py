@@ -48,8 +48,8 @@ class _ReadsInPieces(PreTrainedModel):
         told, offloaded = PreTrainedModel._load_pretrained_model(
             model, state_dict, checkpoint_files, load_config, *others, **named
         )
-        # A quantiser names its weights itself; what could not be converted, transformers tells of.
-        if load_config.hf_quantizer is None and not told.conversion_errors:
+        if load_config.hf_quantizer is None:  # which names its weights itself
+            refusals.refuse_unconverted(told.conversion_errors)
             refusals.refuse_missing(told.missing_keys)
             if not load_config.ignore_mismatched_sizes:
                 refusals.refuse_misshapen(told.mismatched_keys)

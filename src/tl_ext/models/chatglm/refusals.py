@@ -73,6 +73,28 @@ def refuse_missing(missing: Iterable[str]) -> None:
         )
 
 
+def refuse_unconverted(errors: Iterable[str]) -> None:
+    """Refuse a checkpoint some of whose fused weights could not be taken apart.
+
+    transformers refuses it too, in a table that TransformerLens does not show.
+
+    Args:
+        errors: Those weights, in transformers' names.
+
+    Raises:
+        UnsupportedModelError: There are any; the message names the first of them.
+    """
+    names = sorted(errors)
+    if names:
+        shown = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+        raise UnsupportedModelError(
+            f"This ChatGLM checkpoint cannot be loaded: {len(names)} of its weights, in transformers' "
+            f"names {shown}, do not come apart into queries, keys and values with the "
+            "num_attention_heads, kv_channels and multi_query_group_num of config.json. Take config.json "
+            "and weights of one checkpoint."
+        )
+
+
 def refuse_misshapen(misshapen: Iterable[tuple[str, Sequence[int], Sequence[int]]]) -> None:
     """Refuse a checkpoint whose weights are not of the sizes that its config gives.
 
