@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tl_ext import upstream
 from tl_ext.errors import PluginError
 from tl_ext.plugins import (
     AdapterSpec,
@@ -24,6 +23,7 @@ from tl_ext.plugins.architectures import Architecture, architectures, records_fi
 
 FAMILY = Family("Mine", ("me/mine-1b",), ("quantised ones",), "no BOS")
 MODULE = "tests/test_mine.py"
+INSTALLED = dict.fromkeys(module.COMPARED, "9.9")
 
 
 @pytest.fixture
@@ -56,12 +56,11 @@ def plugins(
 
 
 def mine(*verified: Verification) -> Architecture:
-    return architectures(manager=plugins(*verified))["MineForCausalLM"]
+    return architectures(INSTALLED, manager=plugins(*verified))["MineForCausalLM"]
 
 
 def record(**other: str) -> dict[str, Any]:
-    known = upstream.versions()
-    return {name: known[name] for name in module.COMPARED} | {"tests": 3} | other
+    return {**INSTALLED, "tests": 3} | other
 
 
 def test_an_architecture_says_who_brings_it_and_what_it_needs() -> None:
@@ -77,7 +76,7 @@ def test_an_architecture_says_who_brings_it_and_what_it_needs() -> None:
 
 def test_upstreams_own_adapter_may_be_named_to_say_what_was_verified() -> None:
     manager = plugins(adapter="transformer_lens.model_bridge:Some")
-    found = architectures(manager=manager)["MineForCausalLM"]
+    found = architectures(INSTALLED, manager=manager)["MineForCausalLM"]
     assert found.provider == "TransformerLens, verified by mine (no distribution)"
 
 
@@ -109,10 +108,10 @@ def test_a_record_that_cannot_be_read_is_told(package: Path) -> None:
 def test_records_lie_in_the_top_level_package_of_the_plugin(package: Path) -> None:
     (package / "verified.json").write_text(json.dumps({MODULE: [record()]}))
     manager = plugins(Verification("transformers", "logits", MODULE), adapter="elsewhere.deep:A")
-    assert not architectures(manager=manager)["MineForCausalLM"].verified[0].here
+    assert not architectures(INSTALLED, manager=manager)["MineForCausalLM"].verified[0].here
     (plugin,) = [one for one in manager._plugins if one.name == "mine"]
     plugin.module = "made_for_records.hooks"
-    assert architectures(manager=manager)["MineForCausalLM"].verified[0].here
+    assert architectures(INSTALLED, manager=manager)["MineForCausalLM"].verified[0].here
     assert records_file("made_for_records.deep.module") == package / "verified.json"
     assert records_file("no_such_package_at_all.module") is None
 
@@ -129,7 +128,7 @@ def test_upstreams_entry_points_are_listed_with_their_distribution(
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert metadata.entry_points(group=module.UPSTREAM_GROUP)
-    found = architectures(manager=plugins())
+    found = architectures(INSTALLED, manager=plugins())
     assert found["TheirsForCausalLM"] == Architecture(
         "TheirsForCausalLM", "transformer_lens.architectures (theirs)", "theirs.adapter:Adapter"
     )

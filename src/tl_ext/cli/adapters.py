@@ -29,8 +29,9 @@ def adapters(
     Example: tl-ext adapters ChatGLMModel
     """
     from tl_ext.plugins.architectures import architectures
+    from tl_ext.upstream import versions
 
-    found = architectures()
+    found = architectures(versions())
     own = _upstreams() if upstream or (name is not None and name not in found) else ()
     if name is not None:
         found, own = _chosen(name, found, own)

@@ -14,7 +14,6 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
-from tl_ext import upstream
 from tl_ext.errors import PluginError
 from tl_ext.plugins.manager import PluginManager, build_manager
 from tl_ext.plugins.specs import AdapterSpec, Against, Family
@@ -35,7 +34,7 @@ class Verified:
         what: What was compared, and how closely.
         test: The test module that shows it.
         on: The versions it was recorded on, by distribution name, with the number of `tests` passed.
-        here: Whether the installed versions are among them.
+        here: Whether the installed versions are among these.
     """
 
     against: Against
@@ -74,10 +73,14 @@ class Architecture:
     verified: tuple[Verified, ...] = ()
 
 
-def architectures(*, manager: PluginManager | None = None) -> dict[str, Architecture]:
+def architectures(
+    installed: Mapping[str, str | None], *, manager: PluginManager | None = None
+) -> dict[str, Architecture]:
     """Every architecture that plugins bring, through our hook or upstream's own entry points.
 
     Args:
+        installed: The versions to look for in the records, by distribution name, as
+            [`versions`][tl_ext.upstream.versions] gives them.
         manager: Where to look; None builds a manager of what is installed.
 
     Returns:
@@ -87,7 +90,6 @@ def architectures(*, manager: PluginManager | None = None) -> dict[str, Architec
         PluginError: A plugin's record of verifications cannot be read.
     """
     manager = manager or build_manager()
-    installed = upstream.versions()
     found = {}
     for name, spec in manager.adapters().items():
         found[name] = Architecture(
