@@ -21,10 +21,10 @@ from tl_ext.fixes.documents_not_separated_without_bos import (
     SLUG,
     packed,
     separator_ids,
-    tokenizer_without_bos,
 )
+from tl_ext.fixes.tiny import PREFIX, tokenizer_without_bos
 
-QWEN2, CHATGLM = (), ("<mask>", "<begin>")
+QWEN2, CHATGLM = (), PREFIX
 END, MASK, BEGIN = 2, 4, 5  # ids of tokenizer_without_bos
 
 

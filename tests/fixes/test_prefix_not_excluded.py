@@ -7,8 +7,8 @@ from tests.tiny import tiny_tokenizer
 
 from tl_ext import fixes
 from tl_ext.fixes import State
-from tl_ext.fixes.documents_not_separated_without_bos import tokenizer_without_bos
 from tl_ext.fixes.prefix_not_excluded import SLUG
+from tl_ext.fixes.tiny import PREFIX, tokenizer_without_bos
 
 pytestmark = pytest.mark.saelens
 
@@ -26,7 +26,7 @@ def test_the_ids_and_that_others_stay_as_they_are() -> None:
     from sae_lens.analysis import hooked_sae_transformer
     from sae_lens.training import activations_store
 
-    plain, two = tokenizer_without_bos(), tokenizer_without_bos(("<mask>", "<begin>"))
+    plain, two = tokenizer_without_bos(), tokenizer_without_bos(PREFIX)
     tuned = tokenizer_without_bos()
     tuned.add_tokens("<|endoftext|>")
     with_bos = tiny_tokenizer()

@@ -27,6 +27,7 @@ from typing import Any
 
 from tl_ext.errors import FixError
 from tl_ext.fixes.probing import Finding, State
+from tl_ext.fixes.tiny import PREFIX, tokenizer_without_bos
 from tl_ext.upstream import prefix_ids
 
 SLUG = "documents-not-separated-without-bos"
@@ -166,7 +167,7 @@ def probe() -> Finding:
         PRESENT where they touch, ABSENT where something stands between them.
     """
     glued = []
-    for prefix in ((), ("<mask>", "<begin>")):
+    for prefix in ((), PREFIX):
         tokenizer = tokenizer_without_bos(prefix)
         row = _store_row(tokenizer)
         text = tokenizer.convert_tokens_to_ids(["a", "b"])
@@ -178,25 +179,6 @@ def probe() -> Finding:
     if glued:
         return Finding(State.PRESENT, f"two documents 'a b' became {' and '.join(glued)}")
     return Finding(State.ABSENT, "documents are separated, and rows begin with the prefix")
-
-
-def tokenizer_without_bos(prefix: Sequence[str] = ()) -> Any:
-    """A tokenizer of the words `a` and `b`, with EOS and padding, and a prefix of its own; for probes."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    names = ("a", "b", "<end>", "<pad>", *prefix)
-    words = Tokenizer(
-        models.WordLevel({name: id for id, name in enumerate(names)}, unk_token="<pad>")
-    )
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    words.post_processor = processors.TemplateProcessing(
-        single=" ".join((*prefix, "$A")),
-        special_tokens=[(name, names.index(name)) for name in prefix],
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=words, unk_token="<pad>", eos_token="<end>", pad_token="<pad>"
-    )
 
 
 def _store_row(tokenizer: Any) -> list[int]:

@@ -14,10 +14,12 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from tl_ext.fixes.probing import Finding, State
+from tl_ext.fixes.tiny import DECODER
 
 SLUG = "head-architectures-boot-as-causal-lm"
 ATTRIBUTE = "hf_auto_class"
@@ -34,7 +36,8 @@ def wrap(original: Callable[[str], Any]) -> Callable[[str], Any]:
         The same, that asks the architecture's adapter first.
     """
 
-    def get_hf_model_class_for_architecture(architecture: str) -> Any:
+    @wraps(original)
+    def with_the_adapters(architecture: str) -> Any:
         name = getattr(_factory()._adapters.get(architecture), ATTRIBUTE, None)
         if name is None:
             return original(architecture)
@@ -42,7 +45,7 @@ def wrap(original: Callable[[str], Any]) -> Callable[[str], Any]:
 
         return getattr(transformers, name)
 
-    return get_hf_model_class_for_architecture
+    return with_the_adapters
 
 
 def probe() -> Finding:
@@ -62,12 +65,13 @@ def probe() -> Finding:
         def prepare_model(self, hf_model: Any) -> None:
             raise _LoadedError(type(hf_model).__name__)
 
+    config = {"model_type": "llama", "architectures": [_NAME], **DECODER}
     adapters = _factory()._adapters
     before = adapters[_NAME]
     adapters[_NAME] = Adapter
     try:
         with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "config.json").write_text(json.dumps(_tiny_config()), encoding="utf-8")
+            (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")
             TransformerBridge.boot_transformers(folder, load_weights=False, device="cpu")
     except _LoadedError as loaded:
         name = str(loaded)
@@ -79,20 +83,6 @@ def probe() -> Finding:
 
 class _LoadedError(Exception):
     """Ends the probe's boot where the model's class is known."""
-
-
-def _tiny_config() -> dict[str, Any]:
-    return {
-        "model_type": "llama",
-        "architectures": [_NAME],
-        "vocab_size": 8,
-        "hidden_size": 8,
-        "intermediate_size": 8,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 1,
-        "num_key_value_heads": 1,
-        "max_position_embeddings": 8,
-    }
 
 
 def _factory() -> Any:

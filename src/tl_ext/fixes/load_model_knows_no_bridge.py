@@ -16,6 +16,7 @@ from functools import wraps
 from typing import Any
 
 from tl_ext.fixes.probing import Finding, State
+from tl_ext.fixes.tiny import gpt2
 from tl_ext.upstream import stand_in_tokenizer
 
 SLUG = "load-model-knows-no-bridge"
@@ -74,7 +75,7 @@ def probe() -> Finding:
     refused = []
     for module in BOUND_IN:
         load_model = importlib.import_module(module).load_model
-        options = {"hf_model": _tiny_model(), "tokenizer": stand_in_tokenizer()}
+        options = {"hf_model": gpt2(), "tokenizer": stand_in_tokenizer()}
         try:
             model = load_model(CLASS_NAME, "gpt2", "cpu", options)
         except ValueError as error:
@@ -87,11 +88,3 @@ def probe() -> Finding:
     if refused:
         return Finding(State.PRESENT, f"refused by {', '.join(refused)}")
     return Finding(State.ABSENT, f"booted by {', '.join(BOUND_IN)}")
-
-
-def _tiny_model() -> Any:
-    """A GPT-2 of a few hundred random weights."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    config = GPT2Config(n_embd=4, n_layer=1, n_head=1, n_positions=8, vocab_size=4)
-    return GPT2LMHeadModel(config).eval()

@@ -22,6 +22,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from tl_ext.fixes.probing import Finding, State
+from tl_ext.fixes.tiny import PREFIX, gpt2, tokenizer_without_bos
 from tl_ext.upstream import prefix_ids
 
 if TYPE_CHECKING:
@@ -140,47 +141,12 @@ def probe() -> Finding:
     from transformer_lens.model_bridge import TransformerBridge
 
     bridge = TransformerBridge.boot_transformers(
-        "tl-ext-probe", hf_model=_tiny_model(), tokenizer=_tokenizer(), device="cpu"
+        "gpt2", hf_model=gpt2(), tokenizer=tokenizer_without_bos(PREFIX), device="cpu"
     )
-    expected = {None: [1, 2, 5], True: [1, 2, 5], False: [5]}
+    text, prefix = [0], [4, 5]
+    expected = {None: prefix + text, True: prefix + text, False: text}
     given = {asked: bridge.to_tokens("a", prepend_bos=asked)[0].tolist() for asked in expected}
     if given == expected:
-        return Finding(State.ABSENT, "prepend_bos puts the prefix [1, 2] there or leaves it out")
+        return Finding(State.ABSENT, f"prepend_bos puts the prefix {prefix} there or leaves it out")
     told = ", ".join(f"prepend_bos={asked} gave {ids}" for asked, ids in given.items())
-    return Finding(State.PRESENT, f"text [5], prefix [1, 2]: {told}")
-
-
-def _tokenizer() -> Any:
-    """Words for tokens; `[gMASK] sop` before a text, no BOS."""
-    from tokenizers import Tokenizer, models, processors
-    from transformers import PreTrainedTokenizerFast
-
-    words = ["<unk>", "[gMASK]", "sop", "</s>", "<pad>", "a"]
-    tokenizer = Tokenizer(
-        models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>")
-    )
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[gMASK] sop $A", special_tokens=[("[gMASK]", 1), ("sop", 2)]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
-    )
-
-
-def _tiny_model() -> Any:
-    """A Llama of a few hundred random weights; the bug is the tokenizer's alone."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=8,
-        hidden_size=8,
-        intermediate_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        num_key_value_heads=1,
-        max_position_embeddings=8,
-        architectures=["LlamaForCausalLM"],
-    )
-    return LlamaForCausalLM(config).eval()
+    return Finding(State.PRESENT, f"text {text}, prefix {prefix}: {told}")

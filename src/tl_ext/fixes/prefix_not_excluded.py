@@ -14,8 +14,9 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from tl_ext.fixes.documents_not_separated_without_bos import separator_ids, tokenizer_without_bos
+from tl_ext.fixes.documents_not_separated_without_bos import separator_ids
 from tl_ext.fixes.probing import Finding, State
+from tl_ext.fixes.tiny import PREFIX, tokenizer_without_bos
 
 SLUG = "prefix-not-excluded"
 
@@ -46,7 +47,7 @@ def probe() -> Finding:
     """
     from sae_lens.util import get_special_token_ids
 
-    tokenizer = tokenizer_without_bos(("<mask>", "<begin>"))
+    tokenizer = tokenizer_without_bos(PREFIX)
     missing = set(separator_ids(tokenizer)) - set(get_special_token_ids(tokenizer))
     if missing:
         names = tokenizer.convert_ids_to_tokens(sorted(missing))

@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tl_ext.fixes.probing import Finding, State
+from tl_ext.fixes.tiny import DECODER
 from tl_ext.upstream import stand_in_tokenizer
 
 SLUG = "registered-adapters-ignored-by-boot"
@@ -126,17 +127,7 @@ def _tiny_model() -> Any:
     config_class = type("TlExtProbeConfig", (LlamaConfig,), {"model_type": "tl_ext_probe"})
     model_class = type(_NAME, (LlamaForCausalLM,), {"config_class": config_class})
     torch.manual_seed(0)
-    config = config_class(
-        vocab_size=8,
-        hidden_size=8,
-        intermediate_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        num_key_value_heads=1,
-        max_position_embeddings=8,
-        architectures=[_NAME],
-        attn_implementation="eager",
-    )
+    config = config_class(**DECODER, architectures=[_NAME], attn_implementation="eager")
     return model_class(config).eval()
 
 

@@ -12,9 +12,11 @@ Source: `map_default_transformer_lens_config` in `transformer_lens/model_bridge/
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from tl_ext.fixes.probing import Finding, State
+from tl_ext.fixes.tiny import DECODER
 
 SLUG = "rotary-base-not-read"
 _BASE = 500_000.0
@@ -30,7 +32,8 @@ def wrap(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         The same, that knows where transformers 5 keeps the base of the rotary embedding.
     """
 
-    def map_default_transformer_lens_config(hf_config: Any) -> Any:
+    @wraps(original)
+    def with_the_base(hf_config: Any) -> Any:
         mapped = original(hf_config)
         source = getattr(hf_config, "text_config", None) or hf_config
         parameters = getattr(source, "rope_parameters", None)
@@ -39,7 +42,7 @@ def wrap(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
             mapped.rotary_base = base
         return mapped
 
-    return map_default_transformer_lens_config
+    return with_the_base
 
 
 def probe() -> Finding:
@@ -56,13 +59,7 @@ def probe() -> Finding:
 
     torch.manual_seed(0)
     config = Qwen2Config(
-        vocab_size=8,
-        hidden_size=8,
-        intermediate_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        num_key_value_heads=1,
-        max_position_embeddings=8,
+        **DECODER,
         rope_parameters={"rope_type": "default", "rope_theta": _BASE},
         architectures=["Qwen2ForCausalLM"],
     )

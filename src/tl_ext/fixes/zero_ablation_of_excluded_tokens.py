@@ -17,6 +17,8 @@ from functools import wraps
 from typing import Any
 
 from tl_ext.fixes.probing import Finding, State
+from tl_ext.fixes.tiny import gpt2
+from tl_ext.upstream import stand_in_tokenizer
 
 SLUG = "zero-ablation-of-excluded-tokens"
 
@@ -84,11 +86,14 @@ def probe() -> Finding:
     import torch
     from sae_lens.evals import get_recons_loss
     from sae_lens.training.activation_scaler import ActivationScaler
+    from transformer_lens.model_bridge import TransformerBridge
 
-    torch.manual_seed(0)
+    bridge = TransformerBridge.boot_transformers(
+        "gpt2", hf_model=gpt2(), tokenizer=stand_in_tokenizer(), device="cpu"
+    )
     losses = get_recons_loss(
         _zeros(),
-        _tiny_bridge(),
+        bridge,
         ActivationScaler(),
         torch.tensor([[3, 1, 2, 0, 1]]),
         compute_kl=False,
@@ -110,19 +115,3 @@ def _zeros() -> Any:
     for parameter in sae.parameters():
         parameter.data.zero_()
     return sae
-
-
-def _tiny_bridge() -> Any:
-    """A hooked GPT-2 of a few hundred random weights, large enough to matter."""
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    from tl_ext.upstream import stand_in_tokenizer
-
-    config = GPT2Config(n_embd=4, n_layer=1, n_head=1, n_positions=8, vocab_size=4)
-    model = GPT2LMHeadModel(config).eval()
-    for parameter in model.parameters():
-        parameter.data.normal_()
-    return TransformerBridge.boot_transformers(
-        "gpt2", hf_model=model, tokenizer=stand_in_tokenizer(), device="cpu"
-    )

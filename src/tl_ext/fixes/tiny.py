@@ -1,0 +1,65 @@
+"""Tiny models and tokenizers for probes, made in milliseconds of random weights.
+
+What they share with real ones is their class; sizes are the least that will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+
+DECODER: Mapping[str, Any] = MappingProxyType(
+    {
+        "vocab_size": 8,
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 8,
+    }
+)
+"""Sizes of a decoder of Llama's kind, in the words of its config."""
+
+PREFIX = ("<mask>", "<begin>")
+"""A prefix of two tokens, as ChatGLM's `[gMASK] sop` is."""
+
+
+def gpt2() -> GPT2LMHeadModel:
+    """A GPT-2 of a few hundred weights, large enough to matter."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    config = GPT2Config(n_embd=4, n_layer=1, n_head=1, n_positions=8, vocab_size=8)
+    model = GPT2LMHeadModel(config).eval()
+    for parameter in model.parameters():
+        parameter.data.normal_()
+    return model
+
+
+def tokenizer_without_bos(prefix: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """A tokenizer of the words `a` and `b`, with EOS and padding, and no BOS.
+
+    Args:
+        prefix: What it puts before a text.
+    """
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    names = ("a", "b", "<end>", "<pad>", *prefix)
+    words = Tokenizer(
+        models.WordLevel({name: id for id, name in enumerate(names)}, unk_token="<pad>")
+    )
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    words.post_processor = processors.TemplateProcessing(
+        single=" ".join((*prefix, "$A")),
+        special_tokens=[(name, names.index(name)) for name in prefix],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words, unk_token="<pad>", eos_token="<end>", pad_token="<pad>"
+    )

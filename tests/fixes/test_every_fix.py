@@ -1,0 +1,108 @@
+"""What holds of every fix at run time: its states, the order of taking back, and whom it leaves alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.tiny import tiny_hf_model, tiny_tokenizer
+
+from tl_ext import fixes
+from tl_ext.fixes import State
+from tl_ext.plugins import resolve
+from tl_ext.plugins.builtin import ADAPTERS, FIXES
+from tl_ext.upstream import saelens_usable
+
+RUNTIME = {spec.slug: spec for spec in FIXES if spec.kind == "runtime"}
+HERE = [slug for slug in RUNTIME if RUNTIME[slug].upstream != "sae_lens" or saelens_usable()]
+OF_ACTIVATE = {"registered-adapters-ignored-by-boot", *(s for one in ADAPTERS for s in one.fixes)}
+
+
+def held(slug: str) -> dict[str, Any]:
+    """What the names that a fix wraps hold, where this release has them."""
+    (status,) = fixes.status(slug)
+    declared = [target.removesuffix("?") for target in RUNTIME[slug].targets]
+    absent = {target.removesuffix("?") for target in status.absent}
+    return {target: resolve(target) for target in declared if target not in absent}
+
+
+@pytest.mark.parametrize(
+    "slug",
+    [
+        pytest.param(slug, marks=[pytest.mark.saelens] * (RUNTIME[slug].upstream == "sae_lens"))
+        for slug in RUNTIME
+    ],
+)
+def test_the_states_follow_each_other(slug: str) -> None:
+    assert fixes.probe(slug).state is State.PRESENT
+    with fixes.applied(slug) as (status,):
+        assert status.targets and status.stray == ()
+        assert fixes.probe(slug).state is State.ABSENT
+    assert fixes.probe(slug).state is State.PRESENT
+
+
+@given(st.permutations(HERE), st.permutations(HERE))
+@settings(max_examples=20)
+def test_taken_back_in_any_order_they_leave_nothing(first: list[str], then: list[str]) -> None:
+    fixes.apply(*first)
+    names = {slug: list(held(slug)) for slug in HERE}
+    fixes.revert(*first)
+    before = {target: resolve(target) for targets in names.values() for target in targets}
+    fixes.apply(*first)
+    for n, slug in enumerate(then):
+        assert all(resolve(target) is not before[target] for target in names[slug])
+        fixes.revert(slug)
+        for still in then[n + 1 :]:
+            assert all(resolve(target) is not before[target] for target in names[still])
+    assert {target: resolve(target) for target in before} == before
+
+
+def test_what_activate_applies_leaves_gpt2_as_it_was(tmp_path: Path) -> None:
+    tiny_hf_model("gpt2").save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    before = said(tmp_path)
+    with fixes.applied(*OF_ACTIVATE):
+        after = said(tmp_path)
+    assert len(before) > 20 and after.keys() == before.keys()
+    for what, value in before.items():
+        same = torch.equal(value, after[what]) if torch.is_tensor(value) else value == after[what]
+        assert same, what
+
+
+def said(folder: Path) -> dict[str, Any]:
+    """What a bridge booted from a folder makes of texts, and what its configuration says."""
+    from datasets import Dataset
+    from transformer_lens import utilities
+    from transformer_lens.model_bridge import TransformerBridge
+
+    bridge = TransformerBridge.boot_transformers(str(folder), device="cpu").eval()
+    texts = ["w5 w6 w7", "w9"]
+    found: dict[str, Any] = {f"cfg.{name}": value for name, value in vars(bridge.cfg).items()}
+    found["class"] = type(bridge.original_model).__name__
+    for bos in (None, True, False):
+        for side in ("left", "right"):
+            options: dict[str, Any] = {"prepend_bos": bos, "padding_side": side}
+            tokens = bridge.to_tokens(texts, **options)
+            found[f"tokens {options}"] = tokens
+            found[f"logits {options}"] = bridge(texts, **options).detach()
+            found[f"mask {options}"] = utilities.get_attention_mask(
+                bridge.tokenizer, tokens, bool(bos)
+            )
+        found[f"pieces {bos}"] = bridge.to_str_tokens(texts[0], prepend_bos=bos)
+        found[f"place {bos}"] = bridge.get_token_position("w6", texts[0], prepend_bos=bos)
+        rows = utilities.tokenize_and_concatenate(
+            Dataset.from_dict({"text": texts * 20}),
+            bridge.tokenizer,
+            max_length=8,
+            add_bos_token=bool(bos),
+        )
+        found[f"rows {bos}"] = rows["tokens"][:]
+    found["single"] = bridge.to_single_token("w5")
+    found["new"] = bridge.generate(
+        texts[0], max_new_tokens=3, do_sample=False, verbose=False, return_type="tokens"
+    )
+    return found
