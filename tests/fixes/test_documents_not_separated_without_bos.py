@@ -16,7 +16,6 @@ from tests.tiny import tiny_tokenizer
 
 from tl_ext import fixes
 from tl_ext.errors import FixError
-from tl_ext.fixes import State
 from tl_ext.fixes.documents_not_separated_without_bos import (
     SLUG,
     packed,
@@ -71,14 +70,6 @@ def rows_of(tokenizer: Any, texts: Sequence[str], *, take: int = 10**6, **option
 
 
 @pytest.mark.saelens
-def test_the_states_follow_each_other() -> None:
-    assert fixes.probe(SLUG).state is State.PRESENT
-    with fixes.applied(SLUG) as (status,):
-        assert status.stray == ()
-        assert fixes.probe(SLUG).state is State.ABSENT
-    assert fixes.probe(SLUG).state is State.PRESENT
-
-
 @pytest.mark.saelens
 @pytest.mark.parametrize("prefix", [QWEN2, CHATGLM])
 def test_every_token_once_in_order_and_documents_apart(prefix: tuple[str, ...]) -> None:

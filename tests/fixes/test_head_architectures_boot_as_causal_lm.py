@@ -8,20 +8,9 @@ import pytest
 import transformers
 
 from tl_ext import fixes
-from tl_ext.fixes import State
 from tl_ext.fixes.head_architectures_boot_as_causal_lm import SLUG
 
 SOURCES = "transformer_lens.model_bridge.sources.transformers"
-
-
-def test_the_states_follow_each_other() -> None:
-    assert fixes.probe(SLUG).state is State.PRESENT
-    with fixes.applied(SLUG) as (status,):
-        assert status.stray == ()
-        found = fixes.probe(SLUG)
-        assert found.state is State.ABSENT
-        assert "LlamaForSequenceClassification" in found.evidence
-    assert fixes.probe(SLUG).state is State.PRESENT
 
 
 def test_every_native_architecture_keeps_its_class() -> None:

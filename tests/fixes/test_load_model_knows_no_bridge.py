@@ -11,7 +11,6 @@ import torch
 from tests.tiny import tiny_hf_model, tiny_tokenizer
 
 from tl_ext import fixes
-from tl_ext.fixes import State
 from tl_ext.fixes.load_model_knows_no_bridge import BOUND_IN, SLUG
 
 pytestmark = pytest.mark.saelens
@@ -19,15 +18,6 @@ pytestmark = pytest.mark.saelens
 
 def load(*arguments: Any, module: str = BOUND_IN[0], **options: Any) -> Any:
     return importlib.import_module(module).load_model(*arguments, **options)
-
-
-def test_the_states_follow_each_other() -> None:
-    assert fixes.probe(SLUG).state is State.PRESENT
-    with fixes.applied(SLUG) as (status,):
-        assert status.stray == ()
-        assert len(status.targets) == len(BOUND_IN)
-        assert fixes.probe(SLUG).state is State.ABSENT
-    assert fixes.probe(SLUG).state is State.PRESENT
 
 
 def test_a_folder_boots_raw_with_the_given_options(tmp_path: Path) -> None:

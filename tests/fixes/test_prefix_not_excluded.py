@@ -6,19 +6,10 @@ import pytest
 from tests.tiny import tiny_tokenizer
 
 from tl_ext import fixes
-from tl_ext.fixes import State
 from tl_ext.fixes.prefix_not_excluded import SLUG
 from tl_ext.fixes.tiny import PREFIX, tokenizer_without_bos
 
 pytestmark = pytest.mark.saelens
-
-
-def test_the_states_follow_each_other() -> None:
-    assert fixes.probe(SLUG).state is State.PRESENT
-    with fixes.applied(SLUG) as (status,):
-        assert status.stray == ()
-        assert fixes.probe(SLUG).state is State.ABSENT
-    assert fixes.probe(SLUG).state is State.PRESENT
 
 
 def test_the_ids_and_that_others_stay_as_they_are() -> None:

@@ -34,14 +34,6 @@ def left_as_it_was() -> Iterator[None]:
     assert fixes.status(SLUG)[0].applied == 0
 
 
-def test_the_states_follow_each_other() -> None:
-    assert fixes.probe(SLUG).state is State.PRESENT
-    fixes.apply(SLUG)
-    assert fixes.probe(SLUG).state is State.ABSENT
-    fixes.revert(SLUG)
-    assert fixes.probe(SLUG).state is State.PRESENT
-
-
 def test_for_the_length_of_a_block_and_nested() -> None:
     with fixes.applied(SLUG) as (outer,):
         assert outer.applied == 1

@@ -10,7 +10,6 @@ from tests.both_families import identity_sae, zero_sae
 from tests.tiny import tiny_model
 
 from tl_ext import fixes
-from tl_ext.fixes import State
 from tl_ext.fixes.zero_ablation_of_excluded_tokens import SLUG
 
 pytestmark = pytest.mark.saelens
@@ -31,14 +30,6 @@ def losses(sae: Any, *, ignore: list[int] | None, family: str = "qwen2") -> dict
         compute_ce_loss=True,
         ignore_tokens=ignore,
     )
-
-
-def test_the_states_follow_each_other() -> None:
-    assert fixes.probe(SLUG).state is State.PRESENT
-    with fixes.applied(SLUG) as (status,):
-        assert status.stray == ()
-        assert fixes.probe(SLUG).state is State.ABSENT
-    assert fixes.probe(SLUG).state is State.PRESENT
 
 
 @pytest.mark.parametrize(
