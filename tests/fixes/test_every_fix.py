@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,9 @@ def held(slug: str) -> dict[str, Any]:
     ],
 )
 def test_the_states_follow_each_other(slug: str) -> None:
+    with suppress(ImportError), warnings.catch_warnings(action="ignore"):
+        # Deprecated, and bound to all that upstream's utilities hold.
+        importlib.import_module("transformer_lens.utils")
     assert fixes.probe(slug).state is State.PRESENT
     with fixes.applied(slug) as (status,):
         optional = {target for target in RUNTIME[slug].targets if target.endswith("?")}

@@ -16,6 +16,7 @@ import importlib
 import inspect
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -249,7 +250,9 @@ def _slot(target: str) -> _Slot | None:
     module_name, _, path = target.removesuffix("?").partition(":")
     *parents, name = path.split(".")
     try:
-        owner: Any = importlib.import_module(module_name)
+        # A module under its old name may say so; it is not the user who imports it here.
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            owner: Any = importlib.import_module(module_name)
         for parent in parents:
             owner = getattr(owner, parent)
         own = vars(owner).get(name, _MISSING)

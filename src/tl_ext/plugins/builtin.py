@@ -305,8 +305,10 @@ FIXES: tuple[FixSpec, ...] = (
             "transformer_lens.model_bridge:TransformerBridge.to_tokens",
             "transformer_lens.utilities:get_attention_mask",
             "transformer_lens.utilities.tokenize_utils:get_attention_mask",
+            "transformer_lens.utils:get_attention_mask?",  # the old name, which 4.x has not
             "transformer_lens.utilities:tokenize_and_concatenate",
             "transformer_lens.utilities.tokenize_utils:tokenize_and_concatenate",
+            "transformer_lens.utils:tokenize_and_concatenate?",
         ),
         needed_by="the ChatGLM family",
     ),
