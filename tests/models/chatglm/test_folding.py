@@ -62,6 +62,13 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return folder, original_config(**config), weights
 
 
+@pytest.fixture(scope="module")
+def unprocessed(model: Any) -> Any:
+    """What the model says as it is, and what its hook points hold."""
+    with torch.no_grad():
+        return load(model[0], Processing.RAW).run_with_cache(IDS)
+
+
 @pytest.fixture(autouse=True)
 def _no_gradients() -> Iterator[None]:
     with torch.no_grad():
@@ -76,10 +83,10 @@ def load(folder: Path, processing: Processing) -> Any:
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_processing_keeps_what_the_model_says(
-    model: Any, option: str, recwarn: pytest.WarningsRecorder
+    model: Any, unprocessed: Any, option: str, recwarn: pytest.WarningsRecorder
 ) -> None:
     folder, config, _ = model
-    want, before = load(folder, Processing.RAW).run_with_cache(IDS)
+    want, before = unprocessed
     processed = load(folder, OPTIONS[option])
     assert not [one for one in recwarn if "fold_ln" in str(one.message)]
     got, after = processed.run_with_cache(IDS)
