@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+    from transformers import GPT2LMHeadModel
 
 DECODER: Mapping[str, Any] = MappingProxyType(
     {
@@ -36,13 +36,14 @@ def gpt2() -> GPT2LMHeadModel:
 
     torch.manual_seed(0)
     config = GPT2Config(n_embd=4, n_layer=1, n_head=1, n_positions=8, vocab_size=8)
-    model = GPT2LMHeadModel(config).eval()
+    model: GPT2LMHeadModel = GPT2LMHeadModel(config)
+    model.eval()
     for parameter in model.parameters():
         parameter.data.normal_()
     return model
 
 
-def tokenizer_without_bos(prefix: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+def tokenizer_without_bos(prefix: Sequence[str] = ()) -> Any:
     """A tokenizer of the words `a` and `b`, with EOS and padding, and no BOS.
 
     Args:
