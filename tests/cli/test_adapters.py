@@ -16,7 +16,8 @@ from tl_ext.plugins import AdapterSpec, Family, Verification, architectures, bui
 
 SLUG = "registered-adapters-ignored-by-boot"
 NAME = "MadeForTheCommandForCausalLM"
-runner = CliRunner(env={"COLUMNS": "200", "TL_EXT_PLUGINS": ""})
+# A dumb terminal has 80 columns whatever COLUMNS says.
+runner = CliRunner(env={"COLUMNS": "200", "TERM": "xterm", "TL_EXT_PLUGINS": ""})
 
 
 @pytest.fixture(autouse=True)
