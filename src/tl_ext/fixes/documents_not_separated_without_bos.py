@@ -109,13 +109,14 @@ def _rows(store: Any, tokenizer: Any) -> Iterator[Any]:
     """Rows of token ids, as tensors on the store's device."""
     import torch
 
-    begin = prefix_ids(tokenizer) if store.prepend_bos else []
+    prefix = prefix_ids(tokenizer)
+    begin = prefix if store.prepend_bos else []
     if len(begin) >= store.context_size:
         raise FixError(
             f"context_size is {store.context_size}, and this tokenizer puts {len(begin)} tokens before "
             "a text. Give a larger context_size."
         )
-    documents = _bare(store._iterate_raw_dataset_tokens(), prefix_ids(tokenizer))
+    documents = _bare(store._iterate_raw_dataset_tokens(), prefix)
     if store.disable_concat_sequences:
         cut = (begin + document[: store.context_size - len(begin)] for document in documents)
         rows: Iterator[list[int]] = (row for row in cut if len(row) == store.context_size)
