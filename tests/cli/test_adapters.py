@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import pytest
+from rich.console import Console, ConsoleDimensions
 from typer.testing import CliRunner
 
 from tl_ext import upstream
@@ -16,13 +17,15 @@ from tl_ext.plugins import AdapterSpec, Family, Verification, architectures, bui
 
 SLUG = "registered-adapters-ignored-by-boot"
 NAME = "MadeForTheCommandForCausalLM"
-# A dumb terminal has 80 columns whatever COLUMNS says.
-runner = CliRunner(env={"COLUMNS": "200", "TERM": "xterm", "TL_EXT_PLUGINS": ""})
+runner = CliRunner(env={"TL_EXT_PLUGINS": ""})
 
 
 @pytest.fixture(autouse=True)
 def one(monkeypatch: pytest.MonkeyPatch) -> None:
     """One architecture of ours: compared twice, once of these recorded on what is installed."""
+    # What rich takes for the width depends on the terminal, on the environment, and on what it was
+    # when rich was imported; names are looked for whole here.
+    monkeypatch.setattr(Console, "size", ConsoleDimensions(200, 50))
     spec = AdapterSpec(
         NAME,
         "tl_ext.made:Adapter",
