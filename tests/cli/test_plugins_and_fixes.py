@@ -127,7 +127,9 @@ def test_a_fix_that_does_not_work_ends_with_status_1(monkeypatch: pytest.MonkeyP
 
     from tl_ext.plugins import builtin
 
-    useless = replace(builtin.FIXES[0], wrap="made_for_the_command:wrap")
+    first = builtin.FIXES[0]
+    targets = tuple(replace(one, wrap="made_for_the_command:wrap") for one in first.targets)
+    useless = replace(first, targets=targets)
     monkeypatch.setattr(builtin, "FIXES", (useless,))
     done = runner.invoke(fixes_command.app, ["check"])
     assert done.exit_code == 1

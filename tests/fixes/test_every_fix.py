@@ -29,7 +29,7 @@ OF_ACTIVATE = {"registered-adapters-ignored-by-boot", *(s for one in ADAPTERS fo
 def held(slug: str) -> dict[str, Any]:
     """What the names that a fix wraps hold, where this release has them."""
     found = {}
-    for target in RUNTIME[slug].targets:
+    for target in (one.name for one in RUNTIME[slug].targets):
         with suppress(PluginError) if target.endswith("?") else nullcontext():
             found[target] = resolve(target.removesuffix("?"))
     return found
@@ -48,7 +48,7 @@ def test_the_states_follow_each_other(slug: str) -> None:
         importlib.import_module("transformer_lens.utils")
     assert fixes.probe(slug).state is State.PRESENT
     with fixes.applied(slug) as (status,):
-        optional = {target for target in RUNTIME[slug].targets if target.endswith("?")}
+        optional = {one.name for one in RUNTIME[slug].targets if one.name.endswith("?")}
         assert {f"{target}?" for target in status.absent} <= optional
         assert len(status.targets) + len(status.absent) == len(RUNTIME[slug].targets)
         assert status.targets and status.stray == ()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tl_ext.errors import FixError
 from tl_ext.fixes.ledger import Ledger
-from tl_ext.plugins import FixSpec
+from tl_ext.plugins import FixSpec, Target
 
 MODULE = "made_for_the_ledger"
 
@@ -26,8 +26,13 @@ def spec(slug: str, *targets: str, wrap: str = "") -> FixSpec:
         kind="runtime",
         takes_effect="now",
         probe=f"{MODULE}:probe",
-        wrap=f"{MODULE}:{wrap or 'wrap_' + slug}",
-        targets=tuple(target if ":" in target else f"{MODULE}:{target}" for target in targets),
+        targets=tuple(
+            Target(
+                target if ":" in target else f"{MODULE}:{target}",
+                f"{MODULE}:{wrap or 'wrap_' + slug}",
+            )
+            for target in targets
+        ),
     )
 
 

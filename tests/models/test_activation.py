@@ -11,10 +11,10 @@ import pytest
 
 from tl_ext import fixes
 from tl_ext.errors import FixError
-from tl_ext.fixes.registered_adapters_ignored_by_boot import SLUG, ignored
+from tl_ext.fixes.transformerlens.registered_adapters_ignored_by_boot import SLUG, ignored
 from tl_ext.models import activation
 from tl_ext.models.activation import activate
-from tl_ext.plugins import AdapterSpec, FixSpec, PluginManager, build_manager, hookimpl
+from tl_ext.plugins import AdapterSpec, FixSpec, PluginManager, Target, build_manager, hookimpl
 
 MODULE = "made_for_activation"
 NEEDED = "needed-by-mine"
@@ -70,8 +70,7 @@ def manager(*specs: AdapterSpec) -> PluginManager:
                     kind="runtime",
                     takes_effect="now",
                     probe=f"{MODULE}:teach",
-                    wrap=f"{MODULE}:mend",
-                    targets=(f"{MODULE}:broken_upstream",),
+                    targets=(Target(f"{MODULE}:broken_upstream", f"{MODULE}:mend"),),
                 )
             ]
 

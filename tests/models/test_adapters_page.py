@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tl_ext import fixes
-from tl_ext.fixes.registered_adapters_ignored_by_boot import SLUG
+from tl_ext.fixes.transformerlens.registered_adapters_ignored_by_boot import SLUG
 from tl_ext.models.activation import activate
 from tl_ext.plugins import AdapterSpec, build_manager, hookimpl
 from tl_ext.upstream import stand_in_tokenizer

@@ -15,6 +15,7 @@ from tl_ext.plugins import (
     Family,
     FixSpec,
     ScorerSpec,
+    Target,
     Verification,
 )
 
@@ -25,8 +26,10 @@ FIX: dict[str, Any] = {
     "kind": "runtime",
     "takes_effect": "now",
     "probe": "a.module:probe",
-    "wrap": "a.module:wrap",
-    "targets": ("some_package.part:Class.method", "some_package.other:name?"),
+    "targets": (
+        Target("some_package.part:Class.method", "a.module:wrap"),
+        Target("some_package.other:name?", "a.module:wrap"),
+    ),
 }
 
 
@@ -63,12 +66,19 @@ SHOWN: dict[str, Any] = {"against": "transformers", "what": "logits, 1e-4", "tes
         ),
         (ScorerSpec, {"name": "n", "score": ":b", "description": ""}, "score is ':b'"),
         (FixSpec, FIX | {"slug": "A Fix"}, "lower-case words"),
-        (FixSpec, FIX | {"kind": "magic"}, "'runtime' or 'import-time' or 'source-only'"),
+        (
+            FixSpec,
+            FIX | {"kind": "magic"},
+            "'runtime' or 'import-time' or 'patch-only' or 'source-only'",
+        ),
         (FixSpec, FIX | {"takes_effect": "later"}, "'now' or 'at boot'"),
-        (FixSpec, FIX | {"targets": "a:b"}, "a tuple of strings"),
-        (FixSpec, FIX | {"targets": ("a.b",)}, "targets is 'a.b'"),
-        (FixSpec, FIX | {"wrap": None}, "both, for a runtime fix"),
-        (FixSpec, FIX | {"kind": "source-only"}, "it is a patch alone"),
+        (FixSpec, FIX | {"targets": "a:b"}, "a tuple of Target"),
+        (FixSpec, FIX | {"targets": ()}, "some, for a runtime fix"),
+        (FixSpec, FIX | {"kind": "source-only"}, "expected none"),
+        (FixSpec, FIX | {"touches": "another"}, "a tuple of strings"),
+        (FixSpec, FIX | {"present_in": ("1",), "absent_in": ("1", "2")}, "no release of present"),
+        (Target, {"name": "a.b", "wrap": "a:b"}, "name is 'a.b'"),
+        (Target, {"name": "a:b", "wrap": "b"}, "wrap is 'b'"),
         (
             AnalysisSpec,
             {
@@ -92,7 +102,11 @@ def test_what_cannot_be_right_is_refused(kind: Any, given: dict[str, Any], told:
 def test_a_spec_says_its_name_and_its_references_and_stays_as_it_is() -> None:
     spec = FixSpec(**FIX)
     assert spec.name_of == "a-fix"
-    assert spec.references() == {"probe": "a.module:probe", "wrap": "a.module:wrap"}
+    assert spec.references() == {
+        "probe": "a.module:probe",
+        "targets[0]": "a.module:wrap",
+        "targets[1]": "a.module:wrap",
+    }
     assert AdapterSpec("A", "a:b").references() == {"adapter": "a:b"}
     with pytest.raises(FrozenInstanceError):
         spec.slug = "another"  # type: ignore[misc]

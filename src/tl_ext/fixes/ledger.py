@@ -23,7 +23,7 @@ from typing import Any
 
 from tl_ext.errors import FixError, nearest
 from tl_ext.plugins.manager import resolve
-from tl_ext.plugins.specs import FixSpec
+from tl_ext.plugins.specs import FixSpec, Target
 
 _MISSING: Any = object()
 
@@ -81,11 +81,11 @@ class _Slot:
                 "the fixes stay as they are until then."
             )
 
-    def rebuild(self, shared: dict[tuple[str, int], Any]) -> None:
+    def rebuild(self, shared: dict[tuple[Any, ...], Any]) -> None:
         """Stack the layers on the original again; one object under one fix gets one wrapper."""
         below = self.original
         for layer in self.layers:
-            key = (layer.slug, id(below))
+            key = (layer.slug, layer.wrap, id(below))
             if key not in shared:
                 shared[key] = _wrapped(layer.wrap, below)
             below = layer.value = shared[key]
@@ -139,12 +139,13 @@ class Ledger:
                     slot.check()
                 entry.count += 1
                 return self.status(spec)
-            slots, absent = self._locate(spec)
+            found, absent = self._locate(spec)
+            slots = [slot for slot, _ in found]
             for slot in slots:
                 slot.check()
-            wrap: Callable[[Any], Any] = resolve(spec.wrap or "")
-            for slot in slots:
-                slot.layers.append(_Layer(spec.slug, wrap))
+            layers = [_Layer(spec.slug, resolve(target.wrap)) for _, target in found]
+            for slot, layer in zip(slots, layers, strict=True):
+                slot.layers.append(layer)
             self._change(slots, undo=lambda slot: slot.layers.pop())
             for slot in slots:
                 self._slots.setdefault((id(slot.owner), slot.name), slot)
@@ -211,27 +212,27 @@ class Ledger:
             targets = tuple(slot.target for slot in entry.slots)
             return FixStatus(spec.slug, entry.count, targets, entry.absent, _strays(entry.slots))
 
-    def _locate(self, spec: FixSpec) -> tuple[list[_Slot], tuple[str, ...]]:
+    def _locate(self, spec: FixSpec) -> tuple[list[tuple[_Slot, Target]], tuple[str, ...]]:
         """The slots a fix's targets mean, known ones where there are, and the absent targets."""
-        slots, absent = [], []
+        found, absent = [], []
         for target in spec.targets:
-            slot = _slot(target)
+            slot = _slot(target.name)
             if slot is None:
-                absent.append(target.removesuffix("?"))
+                absent.append(target.name.removesuffix("?"))
             else:
-                slots.append(self._slots.get((id(slot.owner), slot.name), slot))
-        if not slots:
+                found.append((self._slots.get((id(slot.owner), slot.name), slot), target))
+        if not found:
             raise FixError(
                 f"The fix {spec.slug!r} found none of its targets ({', '.join(absent)}). "
                 "This release of its upstream package is one it does not know."
             )
-        return slots, tuple(absent)
+        return found, tuple(absent)
 
     def _change(self, slots: list[_Slot], *, undo: Callable[[_Slot], object]) -> None:
         """Rebuild and write slots, all or none."""
         values = [[layer.value for layer in slot.layers] for slot in slots]
         try:
-            shared: dict[tuple[str, int], Any] = {}
+            shared: dict[tuple[Any, ...], Any] = {}
             for slot in slots:
                 slot.rebuild(shared)
         except Exception as error:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tl_ext import fixes
 from tl_ext.errors import FixError, PluginError
-from tl_ext.fixes import registered_adapters_ignored_by_boot as booting
+from tl_ext.fixes.transformerlens import registered_adapters_ignored_by_boot as booting
 from tl_ext.plugins import AdapterSpec, PluginManager, build_manager, resolve
 
 _lock = threading.Lock()

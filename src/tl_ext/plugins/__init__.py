@@ -24,6 +24,7 @@ from tl_ext.plugins.specs import (
     Family,
     FixSpec,
     ScorerSpec,
+    Target,
     Verification,
 )
 
@@ -38,6 +39,7 @@ __all__ = [
     "PluginStatus",
     "ScorerSpec",
     "Specs",
+    "Target",
     "Verification",
     "build_manager",
     "hookimpl",

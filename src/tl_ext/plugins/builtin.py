@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tl_ext.plugins.hookspecs import hookimpl
+from tl_ext.plugins.known_fixes import FIXES
 from tl_ext.plugins.specs import (
     AdapterSpec,
     AnalysisSpec,
@@ -272,140 +273,6 @@ ANALYSES: tuple[AnalysisSpec, ...] = (
         "concept.",
         "readings",
         settings="settings",
-    ),
-)
-
-FIXES: tuple[FixSpec, ...] = (
-    FixSpec(
-        slug="registered-adapters-ignored-by-boot",
-        symptom="boot_transformers refuses an architecture whose adapter is registered, or published "
-        "as an entry point",
-        upstream="transformer_lens",
-        kind="runtime",
-        takes_effect="at boot",
-        probe="tl_ext.fixes.registered_adapters_ignored_by_boot:probe",
-        wrap="tl_ext.fixes.registered_adapters_ignored_by_boot:wrap",
-        targets=(
-            "transformer_lens.factories.architecture_adapter_factory:SUPPORTED_ARCHITECTURES",
-            # 3.9 looks in a copy of the name; 4.x asks the factory's module.
-            "transformer_lens.model_bridge.sources.transformers:SUPPORTED_ARCHITECTURES?",
-        ),
-        needed_by="activate(), for architectures that plugins bring",
-    ),
-    FixSpec(
-        slug="multi-token-prefix",
-        symptom="a prefix of several tokens (ChatGLM's [gMASK] sop) is taken for one BOS token: EOS "
-        "follows it, to_single_token fails, prepend_bos=False keeps it",
-        upstream="transformer_lens",
-        kind="runtime",
-        takes_effect="now",
-        probe="tl_ext.fixes.multi_token_prefix:probe",
-        wrap="tl_ext.fixes.multi_token_prefix:wrap",
-        targets=(
-            "transformer_lens.model_bridge:TransformerBridge.to_tokens",
-            "transformer_lens.utilities:get_attention_mask",
-            "transformer_lens.utilities.tokenize_utils:get_attention_mask",
-            "transformer_lens.utils:get_attention_mask?",  # the old name, which 4.x has not
-            "transformer_lens.utilities:tokenize_and_concatenate",
-            "transformer_lens.utilities.tokenize_utils:tokenize_and_concatenate",
-            "transformer_lens.utils:tokenize_and_concatenate?",
-        ),
-        needed_by="the ChatGLM family",
-    ),
-    FixSpec(
-        slug="head-architectures-boot-as-causal-lm",
-        symptom="boot_transformers loads a classifier of an added architecture as a causal language "
-        "model, with an unembedding made at random",
-        upstream="transformer_lens",
-        kind="runtime",
-        takes_effect="at boot",
-        probe="tl_ext.fixes.head_architectures_boot_as_causal_lm:probe",
-        wrap="tl_ext.fixes.head_architectures_boot_as_causal_lm:wrap",
-        targets=(
-            "transformer_lens.model_bridge.sources.transformers:get_hf_model_class_for_architecture",
-            # 4.x has made a package of the module.
-            "transformer_lens.model_bridge.sources.transformers.helpers:"
-            "get_hf_model_class_for_architecture?",
-            "transformer_lens.model_bridge.sources.transformers.source:"
-            "get_hf_model_class_for_architecture?",
-        ),
-        needed_by="Qwen2ForSequenceClassification, Qwen2ForTokenClassification, Qwen2Model",
-    ),
-    FixSpec(
-        slug="rotary-base-not-read",
-        symptom="cfg.rotary_base is 10000 whatever the model's is, under transformers 5",
-        upstream="transformer_lens",
-        kind="runtime",
-        takes_effect="at boot",
-        probe="tl_ext.fixes.rotary_base_not_read:probe",
-        wrap="tl_ext.fixes.rotary_base_not_read:wrap",
-        targets=(
-            "transformer_lens.model_bridge.sources.transformers:map_default_transformer_lens_config",
-            # 4.x defines it here and imports it by name there.
-            "transformer_lens.model_bridge.sources._hf_format:map_default_transformer_lens_config?",
-            "transformer_lens.model_bridge.sources._bridge_builder:"
-            "map_default_transformer_lens_config?",
-        ),
-        needed_by="the config of Qwen2.5 and QwQ",
-    ),
-    FixSpec(
-        slug="load-model-knows-no-bridge",
-        symptom='model_class_name="TransformerBridge" ends in "Unknown model class" in every SAELens '
-        "runner",
-        upstream="sae_lens",
-        kind="runtime",
-        takes_effect="now",
-        probe="tl_ext.fixes.load_model_knows_no_bridge:probe",
-        wrap="tl_ext.fixes.load_model_knows_no_bridge:wrap",
-        targets=(
-            "sae_lens.load_model:load_model",
-            "sae_lens.llm_sae_training_runner:load_model",
-            "sae_lens.cache_activations_runner:load_model",
-            "sae_lens.multi_sae_training_runner:load_model",
-        ),
-    ),
-    FixSpec(
-        slug="documents-not-separated-without-bos",
-        symptom="SAELens trains on documents glued without a separator, and without the prefix, where "
-        "the tokenizer has no BOS",
-        upstream="sae_lens",
-        kind="runtime",
-        takes_effect="now",
-        probe="tl_ext.fixes.documents_not_separated_without_bos:probe",
-        wrap="tl_ext.fixes.documents_not_separated_without_bos:wrap",
-        targets=(
-            "sae_lens.training.activations_store:ActivationsStore._iterate_tokenized_sequences",
-        ),
-        needed_by="training with SAELens on ChatGLM and Qwen2",
-    ),
-    FixSpec(
-        slug="prefix-not-excluded",
-        symptom="exclude_special_tokens=True keeps the tokens a tokenizer such as ChatGLM's puts "
-        "before a text",
-        upstream="sae_lens",
-        kind="runtime",
-        takes_effect="now",
-        probe="tl_ext.fixes.prefix_not_excluded:probe",
-        wrap="tl_ext.fixes.prefix_not_excluded:wrap",
-        targets=(
-            "sae_lens.util:get_special_token_ids",
-            "sae_lens.training.activations_store:get_special_token_ids",
-            "sae_lens.multi_sae_training_runner:get_special_token_ids",
-            "sae_lens.evals:get_special_token_ids",
-            "sae_lens.analysis.hooked_sae_transformer:get_special_token_ids",
-        ),
-        needed_by="training with SAELens on ChatGLM",
-    ),
-    FixSpec(
-        slug="zero-ablation-of-excluded-tokens",
-        symptom="run_evals scores a dictionary of zeros above 0 where special tokens are excluded",
-        upstream="sae_lens",
-        kind="runtime",
-        takes_effect="now",
-        probe="tl_ext.fixes.zero_ablation_of_excluded_tokens:probe",
-        wrap="tl_ext.fixes.zero_ablation_of_excluded_tokens:wrap",
-        targets=("sae_lens.evals:get_recons_loss",),
-        needed_by="training with SAELens on ChatGLM and Qwen2",
     ),
 )
 

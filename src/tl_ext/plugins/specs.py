@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from tl_ext.errors import PluginError
 
-Kind = Literal["runtime", "import-time", "source-only"]
+Kind = Literal["runtime", "import-time", "patch-only", "source-only"]
 TakesEffect = Literal["now", "at boot"]
 Against = Literal["golden file", "transformers", "property suite"]
 
@@ -164,6 +164,29 @@ class AdapterSpec(_Spec):
 
 
 @dataclass(frozen=True)
+class Target:
+    """A name of an upstream package that a fix wraps.
+
+    Attributes:
+        name: `"module:attribute"` or `"module:Class.attribute"`; one that ends in `?` does not exist
+            in every release.
+        wrap: Reference to a callable `(original) -> replacement`.
+    """
+
+    name: str
+    wrap: str
+
+    def __post_init__(self) -> None:
+        for field in ("name", "wrap"):
+            given = getattr(self, field)
+            if not isinstance(given, str) or not _REFERENCE.fullmatch(given):
+                raise PluginError(
+                    f"Target(name={self.name!r}): {field} is {given!r}; "
+                    'expected "module:attribute".'
+                )
+
+
+@dataclass(frozen=True)
 class FixSpec(_Spec):
     """A bug of an upstream package that can be probed for and, where possible, fixed from outside.
 
@@ -173,15 +196,21 @@ class FixSpec(_Spec):
         upstream: The package that has the bug, as it is imported: `"transformer_lens"`,
             `"sae_lens"`.
         kind: `"runtime"` is applied to what is imported; `"import-time"` must come before the
-            upstream package is imported; `"source-only"` exists as a patch alone.
+            upstream package is imported; `"patch-only"` could only be wrapped by pasting upstream's
+            code, so that it exists as a patch alone; `"source-only"` is a bug in files that no
+            package installs.
         takes_effect: `"now"`, or `"at boot"` for a fix that only models booted afterwards have.
         probe: Reference to a callable without arguments that returns
             [`Finding`][tl_ext.fixes.probing.Finding]: it reproduces the bug and never looks at a
             version number.
-        wrap: Reference to a callable `(original) -> replacement`, for the runtime kind.
-        targets: The names to wrap, as `"module:attribute"` or `"module:Class.attribute"`: every
-            module that bound the name by `from x import f` is one. A target that ends in `?` does
-            not exist in every release.
+        targets: The names to wrap, for the runtime kind: every module that bound a name by
+            `from x import f` is one.
+        present_in: Releases in which the probe was seen to say PRESENT. For `sae_lens` its release
+            and TransformerLens' beside it, `"6.54.12/3.9.0"`.
+        absent_in: Releases in which it was seen to say ABSENT.
+        touches: Slugs of other fixes whose probes this one changes when it is applied.
+        recommended: Whether to apply it unless there is a reason not to: what it changes was wrong
+            for everybody.
         bug: The upstream report's address, or None where there is none yet.
         needed_by: What of ours needs the fix.
     """
@@ -192,14 +221,16 @@ class FixSpec(_Spec):
     kind: Kind
     takes_effect: TakesEffect
     probe: str
-    wrap: str | None = None
-    targets: tuple[str, ...] = ()
+    targets: tuple[Target, ...] = ()
+    present_in: tuple[str, ...] = ()
+    absent_in: tuple[str, ...] = ()
+    touches: tuple[str, ...] = ()
+    recommended: bool = True
     bug: str | None = None
     needed_by: str = ""
 
     key: ClassVar[str] = "slug"
     required: ClassVar[tuple[str, ...]] = ("probe",)
-    optional: ClassVar[tuple[str, ...]] = ("wrap",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -209,16 +240,23 @@ class FixSpec(_Spec):
             if getattr(self, field) not in get_args(allowed):
                 expected = " or ".join(map(repr, get_args(allowed)))
                 raise self._error(field, getattr(self, field), expected)
-        for target in _names(self, "targets"):
-            if not _REFERENCE.fullmatch(target):
-                raise self._error("targets", target, '"module:attribute"')
-        wraps = bool(self.wrap and self.targets)
-        if self.kind == "runtime" and not wraps:
-            raise self._error("wrap, targets", (self.wrap, self.targets), "both, for a runtime fix")
-        if self.kind == "source-only" and (self.wrap or self.targets):
-            raise self._error(
-                "wrap, targets", (self.wrap, self.targets), "none: it is a patch alone"
-            )
+        if not isinstance(self.targets, tuple) or not all(
+            isinstance(target, Target) for target in self.targets
+        ):
+            raise self._error("targets", self.targets, "a tuple of Target")
+        if (self.kind == "runtime") != bool(self.targets):
+            expected = "some, for a runtime fix" if self.kind == "runtime" else "none"
+            raise self._error("targets", self.targets, expected)
+        for field in ("present_in", "absent_in", "touches"):
+            _names(self, field)
+        both = set(self.present_in) & set(self.absent_in)
+        if both:
+            raise self._error("absent_in", self.absent_in, f"no release of present_in: {both}")
+
+    def references(self) -> dict[str, str]:
+        """The probe, and the wrapper of each target."""
+        wrappers = {f"targets[{n}]": target.wrap for n, target in enumerate(self.targets)}
+        return super().references() | wrappers
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from tests.tiny import tiny_tokenizer
 
 from tl_ext import fixes
 from tl_ext.errors import FixError
-from tl_ext.fixes.documents_not_separated_without_bos import (
+from tl_ext.fixes.saelens.documents_not_separated_without_bos import (
     SLUG,
     packed,
     separator_ids,

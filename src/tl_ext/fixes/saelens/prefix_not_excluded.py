@@ -14,8 +14,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from tl_ext.fixes.documents_not_separated_without_bos import separator_ids
 from tl_ext.fixes.probing import Finding, State
+from tl_ext.fixes.saelens.documents_not_separated_without_bos import separator_ids
 from tl_ext.fixes.tiny import PREFIX, tokenizer_without_bos
 
 SLUG = "prefix-not-excluded"

@@ -19,7 +19,11 @@ from transformers import (
 )
 
 from tl_ext import fixes
-from tl_ext.fixes.multi_token_prefix import SLUG, wrap
+from tl_ext.fixes.transformerlens.multi_token_prefix import (
+    SLUG,
+    wrap_get_attention_mask,
+    wrap_to_tokens,
+)
 
 MASK, SOP, EOS, PAD, BOS = 1, 2, 3, 4, 5
 SIZE = {
@@ -244,8 +248,13 @@ def test_any_other_tokenizer_goes_to_the_original(
     given = [" ".join(text) for text in texts]
     for name, bridge in others.items():
         outcomes = []
-        for as_is in (lambda function: function, wrap):
-            to_tokens, mask_of = as_is(TransformerBridge.to_tokens), as_is(get_attention_mask)
+        for to_tokens, mask_of in (
+            (TransformerBridge.to_tokens, get_attention_mask),
+            (
+                wrap_to_tokens(TransformerBridge.to_tokens),
+                wrap_get_attention_mask(get_attention_mask),
+            ),
+        ):
             try:
                 tokens = to_tokens(bridge, given, asked, padding_side=side)
                 mask = mask_of(bridge.tokenizer, tokens, bool(asked))

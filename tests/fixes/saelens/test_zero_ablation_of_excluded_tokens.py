@@ -10,7 +10,7 @@ from tests.both_families import identity_sae, zero_sae
 from tests.tiny import tiny_model
 
 from tl_ext import fixes
-from tl_ext.fixes.zero_ablation_of_excluded_tokens import SLUG
+from tl_ext.fixes.saelens.zero_ablation_of_excluded_tokens import SLUG
 
 pytestmark = pytest.mark.saelens
 

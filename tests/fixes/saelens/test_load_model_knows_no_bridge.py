@@ -11,7 +11,7 @@ import torch
 from tests.tiny import tiny_hf_model, tiny_tokenizer
 
 from tl_ext import fixes
-from tl_ext.fixes.load_model_knows_no_bridge import BOUND_IN, SLUG
+from tl_ext.fixes.saelens.load_model_knows_no_bridge import BOUND_IN, SLUG
 
 pytestmark = pytest.mark.saelens
 

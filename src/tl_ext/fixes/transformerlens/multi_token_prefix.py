@@ -31,19 +31,7 @@ if TYPE_CHECKING:
 SLUG = "multi-token-prefix"
 
 
-def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
-    """The replacement for one of the functions that read a tokenizer's BOS, told by its name.
-
-    Args:
-        original: What is there now.
-
-    Returns:
-        A function of the same name and arguments.
-    """
-    return _WRAPPERS[original.__name__](original)
-
-
-def _wrap_to_tokens(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def wrap_to_tokens(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
     @wraps(original)
     def to_tokens(
         self: Any,
@@ -63,7 +51,7 @@ def _wrap_to_tokens(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return to_tokens
 
 
-def _wrap_get_attention_mask(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def wrap_get_attention_mask(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
     @wraps(original)
     def get_attention_mask(
         tokenizer: Any, tokens: Tensor, prepend_bos: bool, *args: Any, **options: Any
@@ -75,7 +63,7 @@ def _wrap_get_attention_mask(original: Callable[..., Tensor]) -> Callable[..., T
     return get_attention_mask
 
 
-def _wrap_tokenize_and_concatenate(original: Callable[..., Any]) -> Callable[..., Any]:
+def wrap_tokenize_and_concatenate(original: Callable[..., Any]) -> Callable[..., Any]:
     signature = inspect.signature(original)
 
     @wraps(original)
@@ -97,13 +85,6 @@ def _wrap_tokenize_and_concatenate(original: Callable[..., Any]) -> Callable[...
         return rows
 
     return tokenize_and_concatenate
-
-
-_WRAPPERS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
-    "to_tokens": _wrap_to_tokens,
-    "get_attention_mask": _wrap_get_attention_mask,
-    "tokenize_and_concatenate": _wrap_tokenize_and_concatenate,
-}
 
 
 def _text_alone(

@@ -8,7 +8,7 @@ import pytest
 import transformers
 
 from tl_ext import fixes
-from tl_ext.fixes.head_architectures_boot_as_causal_lm import SLUG
+from tl_ext.fixes.transformerlens.head_architectures_boot_as_causal_lm import SLUG
 
 SOURCES = "transformer_lens.model_bridge.sources.transformers"
 

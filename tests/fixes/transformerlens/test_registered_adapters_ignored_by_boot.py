@@ -13,7 +13,11 @@ import pytest
 from tl_ext import fixes
 from tl_ext.errors import FixError
 from tl_ext.fixes import State
-from tl_ext.fixes.registered_adapters_ignored_by_boot import SLUG, KnownArchitectures, ignored
+from tl_ext.fixes.transformerlens.registered_adapters_ignored_by_boot import (
+    SLUG,
+    KnownArchitectures,
+    ignored,
+)
 
 FACTORY = "transformer_lens.factories.architecture_adapter_factory"
 

@@ -6,7 +6,7 @@ import pytest
 from tests.tiny import tiny_tokenizer
 
 from tl_ext import fixes
-from tl_ext.fixes.prefix_not_excluded import SLUG
+from tl_ext.fixes.saelens.prefix_not_excluded import SLUG
 from tl_ext.fixes.tiny import PREFIX, tokenizer_without_bos
 
 pytestmark = pytest.mark.saelens

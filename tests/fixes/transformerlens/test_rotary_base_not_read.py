@@ -9,7 +9,7 @@ import pytest
 import transformers as hf
 
 from tl_ext import fixes
-from tl_ext.fixes.rotary_base_not_read import SLUG
+from tl_ext.fixes.transformerlens.rotary_base_not_read import SLUG
 
 
 def mapped(config: Any) -> Any:

@@ -1,0 +1,55 @@
+"""Bugs of SAELens, by slug in alphabetical order. Imports no torch."""
+
+from __future__ import annotations
+
+from tl_ext.plugins.known_fixes.rows import Room
+from tl_ext.plugins.specs import FixSpec
+
+_here = Room("sae_lens", "saelens")
+_BOTH = ("6.54.12/3.9.0", "6.54.12/4.3.0")
+
+SAE_LENS: tuple[FixSpec, ...] = (
+    _here.runtime(
+        "documents-not-separated-without-bos",
+        symptom="SAELens trains on documents glued without a separator, and without the prefix, where "
+        "the tokenizer has no BOS",
+        targets=(
+            "sae_lens.training.activations_store:ActivationsStore._iterate_tokenized_sequences",
+        ),
+        present_in=_BOTH,
+        needed_by="training with SAELens on ChatGLM and Qwen2",
+    ),
+    _here.runtime(
+        "load-model-knows-no-bridge",
+        symptom='model_class_name="TransformerBridge" ends in "Unknown model class" in every SAELens '
+        "runner",
+        targets=(
+            "sae_lens.load_model:load_model",
+            "sae_lens.llm_sae_training_runner:load_model",
+            "sae_lens.cache_activations_runner:load_model",
+            "sae_lens.multi_sae_training_runner:load_model",
+        ),
+        present_in=_BOTH,
+    ),
+    _here.runtime(
+        "prefix-not-excluded",
+        symptom="exclude_special_tokens=True keeps the tokens a tokenizer such as ChatGLM's puts "
+        "before a text",
+        targets=(
+            "sae_lens.util:get_special_token_ids",
+            "sae_lens.training.activations_store:get_special_token_ids",
+            "sae_lens.multi_sae_training_runner:get_special_token_ids",
+            "sae_lens.evals:get_special_token_ids",
+            "sae_lens.analysis.hooked_sae_transformer:get_special_token_ids",
+        ),
+        present_in=_BOTH,
+        needed_by="training with SAELens on ChatGLM",
+    ),
+    _here.runtime(
+        "zero-ablation-of-excluded-tokens",
+        symptom="run_evals scores a dictionary of zeros above 0 where special tokens are excluded",
+        targets=("sae_lens.evals:get_recons_loss",),
+        present_in=_BOTH,
+        needed_by="training with SAELens on ChatGLM and Qwen2",
+    ),
+)

@@ -1,0 +1,74 @@
+"""Bugs of TransformerLens, by slug in alphabetical order. Imports no torch."""
+
+from __future__ import annotations
+
+from tl_ext.plugins.known_fixes.rows import Room
+from tl_ext.plugins.specs import FixSpec
+
+_here = Room("transformer_lens", "transformerlens")
+_BOTH = ("3.9.0", "4.3.0")
+
+TRANSFORMER_LENS: tuple[FixSpec, ...] = (
+    _here.runtime(
+        "head-architectures-boot-as-causal-lm",
+        symptom="boot_transformers loads a classifier of an added architecture as a causal language "
+        "model, with an unembedding made at random",
+        takes_effect="at boot",
+        targets=(
+            "transformer_lens.model_bridge.sources.transformers:get_hf_model_class_for_architecture",
+            # 4.x has made a package of the module.
+            "transformer_lens.model_bridge.sources.transformers.helpers:"
+            "get_hf_model_class_for_architecture?",
+            "transformer_lens.model_bridge.sources.transformers.source:"
+            "get_hf_model_class_for_architecture?",
+        ),
+        present_in=_BOTH,
+        needed_by="Qwen2ForSequenceClassification, Qwen2ForTokenClassification, Qwen2Model",
+    ),
+    _here.runtime(
+        "multi-token-prefix",
+        symptom="a prefix of several tokens (ChatGLM's [gMASK] sop) is taken for one BOS token: EOS "
+        "follows it, to_single_token fails, prepend_bos=False keeps it",
+        targets={
+            "transformer_lens.model_bridge:TransformerBridge.to_tokens": "wrap_to_tokens",
+            "transformer_lens.utilities:get_attention_mask": "wrap_get_attention_mask",
+            "transformer_lens.utilities.tokenize_utils:get_attention_mask": "wrap_get_attention_mask",
+            # the old name, which 4.x has not
+            "transformer_lens.utils:get_attention_mask?": "wrap_get_attention_mask",
+            "transformer_lens.utilities:tokenize_and_concatenate": "wrap_tokenize_and_concatenate",
+            "transformer_lens.utilities.tokenize_utils:tokenize_and_concatenate": (
+                "wrap_tokenize_and_concatenate"
+            ),
+            "transformer_lens.utils:tokenize_and_concatenate?": "wrap_tokenize_and_concatenate",
+        },
+        present_in=_BOTH,
+        needed_by="the ChatGLM family",
+    ),
+    _here.runtime(
+        "registered-adapters-ignored-by-boot",
+        symptom="boot_transformers refuses an architecture whose adapter is registered, or published "
+        "as an entry point",
+        takes_effect="at boot",
+        targets=(
+            "transformer_lens.factories.architecture_adapter_factory:SUPPORTED_ARCHITECTURES",
+            # 3.9 looks in a copy of the name; 4.x asks the factory's module.
+            "transformer_lens.model_bridge.sources.transformers:SUPPORTED_ARCHITECTURES?",
+        ),
+        present_in=_BOTH,
+        needed_by="activate(), for architectures that plugins bring",
+    ),
+    _here.runtime(
+        "rotary-base-not-read",
+        symptom="cfg.rotary_base is 10000 whatever the model's is, under transformers 5",
+        takes_effect="at boot",
+        targets=(
+            "transformer_lens.model_bridge.sources.transformers:map_default_transformer_lens_config",
+            # 4.x defines it here and imports it by name there.
+            "transformer_lens.model_bridge.sources._hf_format:map_default_transformer_lens_config?",
+            "transformer_lens.model_bridge.sources._bridge_builder:"
+            "map_default_transformer_lens_config?",
+        ),
+        present_in=_BOTH,
+        needed_by="the config of Qwen2.5 and QwQ",
+    ),
+)
