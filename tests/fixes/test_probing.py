@@ -7,6 +7,8 @@ import random
 import sys
 import types
 import warnings
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 import torch
 
 from tl_ext import fixes
-from tl_ext.errors import PluginError
+from tl_ext.errors import FixError, PluginError
 from tl_ext.fixes.probing import Finding, State, run_probe
 from tl_ext.plugins import FixSpec
 
@@ -25,7 +27,7 @@ def spec(probe: Any, monkeypatch: pytest.MonkeyPatch, upstream: str = "json") ->
     module = types.ModuleType("made_for_probing")
     module.probe = probe  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "made_for_probing", module)
-    return FixSpec("a", "none", upstream, "source-only", "now", "made_for_probing:probe")
+    return FixSpec("a", "none", upstream, "patch-only", "now", "made_for_probing:probe")
 
 
 def surroundings() -> tuple[Any, ...]:
@@ -69,6 +71,26 @@ def test_a_probe_that_raises_is_unknown_and_puts_back_too(monkeypatch: pytest.Mo
     assert surroundings() == before
 
 
+def test_a_probe_of_source_files_is_given_a_tree(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def looking(tree: Path) -> Finding:
+        there = (tree / "wrong.txt").is_file()
+        return Finding(State.PRESENT if there else State.ABSENT, str(tree))
+
+    (tmp_path / "wrong.txt").touch()
+    of_source = replace(spec(looking, monkeypatch, upstream="no_such_upstream"), kind="source-only")
+    assert run_probe(of_source, tree=tmp_path).state is State.PRESENT
+    assert run_probe(of_source).state is State.UNKNOWN
+    assert "name a source tree" in run_probe(of_source).evidence
+    with pytest.raises(FixError, match=r"There is no folder .*nowhere"):
+        run_probe(of_source, tree=tmp_path / "nowhere")
+    with pytest.raises(FixError, match="a tree is for source-only fixes"):
+        run_probe(replace(of_source, kind="patch-only"), tree=tmp_path)
+    with pytest.raises(FixError, match="a tree is for source-only fixes"):
+        fixes.probe(SLUG, tree=str(tmp_path))
+
+
 def test_an_absent_upstream_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     finding = run_probe(spec(disturbing, monkeypatch, upstream="no_such_upstream"))
     assert finding.state is State.UNKNOWN
@@ -81,7 +103,8 @@ def test_an_unknown_slug_is_an_error_with_the_nearest() -> None:
 
 
 def test_every_shipped_probe_is_quick_and_leaves_no_trace() -> None:
-    fixes.probe(SLUG)  # once for the imports
+    for slug in fixes.specs():
+        fixes.probe(slug)  # once for the imports
     before = surroundings()
     for slug in fixes.specs():
         finding = fixes.probe(slug)

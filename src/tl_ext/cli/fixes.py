@@ -19,6 +19,9 @@ app = typer.Typer(
 Slugs = Annotated[
     list[str] | None, typer.Argument(metavar="[SLUG]...", help="Which fixes; none means all.")
 ]
+Tree = Annotated[
+    Path | None, typer.Option(help="A source tree, for source-only fixes: the checkout's root.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")]
 
 
@@ -51,12 +54,17 @@ def list_(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def probe(slugs: Slugs = None, as_json: AsJson = False) -> None:
-    """Say for each bug whether it is PRESENT, ABSENT or UNKNOWN here, by reproducing it."""
+def probe(slugs: Slugs = None, tree: Tree = None, as_json: AsJson = False) -> None:
+    """Say for each bug whether it is PRESENT, ABSENT or UNKNOWN here, by reproducing it.
+
+    With --tree, for the bugs in source files that no package installs.
+    """
     from tl_ext import fixes
 
     specs = fixes.specs()
-    findings = {slug: fixes.probe(slug) for slug in _chosen(slugs, list(specs))}
+    of_source = [slug for slug, spec in specs.items() if spec.kind == "source-only"]
+    chosen = _chosen(slugs, list(specs) if tree is None else of_source)
+    findings = {slug: fixes.probe(slug, tree=tree) for slug in chosen}
     if as_json:
         _write_json(
             [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from tl_ext.errors import TlExtError
 from tl_ext.fixes.ledger import FixStatus, Ledger
@@ -127,17 +128,22 @@ def status(*slugs: str, manager: PluginManager | None = None) -> list[FixStatus]
     return [_ledger.status(known[slug]) for slug in slugs or known]
 
 
-def probe(slug: str, *, manager: PluginManager | None = None) -> Finding:
+def probe(
+    slug: str, *, tree: str | Path | None = None, manager: PluginManager | None = None
+) -> Finding:
     """Whether an upstream bug is there, by reproducing it.
 
     Args:
         slug: The fix's name.
+        tree: For a source-only fix, the root of the source tree to look at.
         manager: Where to look it up; None builds a manager.
 
     Returns:
-        PRESENT, ABSENT or UNKNOWN, with what was seen.
+        PRESENT, ABSENT or UNKNOWN, with what was seen; UNKNOWN for a source-only fix without a tree.
 
     Raises:
         PluginError: The slug is not known.
+        FixError: A tree was given for a fix of another kind, or is no folder.
     """
-    return run_probe(specs(manager=manager)[slug])
+    spec = specs(manager=manager)[slug]
+    return run_probe(spec, tree=None if tree is None else Path(tree))

@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tl_ext.errors import FixError
 from tl_ext.plugins.manager import resolve
 
 if TYPE_CHECKING:
@@ -49,29 +51,42 @@ class Finding:
         return f"{self.state}: {self.evidence}"
 
 
-def run_probe(spec: FixSpec) -> Finding:
+def run_probe(spec: FixSpec, *, tree: Path | None = None) -> Finding:
     """Run a fix's probe and put back what it may have disturbed.
 
     Args:
         spec: The fix.
+        tree: For a source-only fix, the source tree its probe is given; nothing is imported first.
 
     Returns:
-        The probe's finding. UNKNOWN where the upstream package cannot be imported or the probe
-        itself raises, with the error as evidence.
+        The probe's finding. UNKNOWN where the upstream package cannot be imported, a source-only
+        fix was given no tree, or the probe itself raises, with the error as evidence.
 
     Raises:
+        FixError: A tree was given for a fix of another kind, or is no folder.
         PluginError: The reference to the probe does not resolve.
     """
-    # Imported out here: what upstream's import does to the warning filters is upstream's to keep.
-    try:
-        importlib.import_module(spec.upstream)
-    except Exception as error:
-        return Finding(State.UNKNOWN, f"importing {spec.upstream} failed: {_told(error)}")
-    probe: Callable[[], Finding] = resolve(spec.probe)
+    of_source = spec.kind == "source-only"
+    if tree is not None and not of_source:
+        raise FixError(
+            f"The fix {spec.slug!r} is {spec.kind}: its probe asks what is installed, and a tree "
+            "is for source-only fixes. Leave the tree out."
+        )
+    if tree is not None and not tree.is_dir():
+        raise FixError(f"There is no folder {tree}; the root of a source tree is expected.")
+    if of_source and tree is None:
+        return Finding(State.UNKNOWN, "no package installs these files: name a source tree")
+    if not of_source:
+        # Imported out here: what upstream's import does to the warning filters is upstream's to keep.
+        try:
+            importlib.import_module(spec.upstream)
+        except Exception as error:
+            return Finding(State.UNKNOWN, f"importing {spec.upstream} failed: {_told(error)}")
+    probe: Callable[..., Finding] = resolve(spec.probe)
     with undisturbed():
         begin = time.perf_counter()
         try:
-            finding = probe()
+            finding = probe() if tree is None else probe(tree)
         except Exception as error:
             finding = Finding(State.UNKNOWN, f"the probe raised {_told(error)}")
         return Finding(finding.state, finding.evidence, time.perf_counter() - begin)

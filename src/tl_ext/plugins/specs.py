@@ -202,7 +202,8 @@ class FixSpec(_Spec):
         takes_effect: `"now"`, or `"at boot"` for a fix that only models booted afterwards have.
         probe: Reference to a callable without arguments that returns
             [`Finding`][tl_ext.fixes.probing.Finding]: it reproduces the bug and never looks at a
-            version number.
+            version number. That of a `"source-only"` fix takes one, the root of the source tree as
+            a `Path`, and nothing is imported before it is called.
         targets: The names to wrap, for the runtime kind: every module that bound a name by
             `from x import f` is one.
         present_in: Releases in which the probe was seen to say PRESENT. For `sae_lens` its release
