@@ -7,6 +7,7 @@ from tl_ext.plugins.specs import FixSpec
 
 _here = Room("sae_lens", "saelens")
 _BOTH = ("6.54.12/3.9.0", "6.54.12/4.3.0")
+_ON_3 = ("6.54.12/3.9.0",)
 
 SAE_LENS: tuple[FixSpec, ...] = (
     _here.runtime(
@@ -18,6 +19,16 @@ SAE_LENS: tuple[FixSpec, ...] = (
         ),
         present_in=_BOTH,
         needed_by="training with SAELens on ChatGLM and Qwen2",
+    ),
+    _here.runtime(
+        "interrupted-training-loses-weights",
+        symptom="SIGTERM or Ctrl-C during training ends in an error about a missing folder, and the "
+        "weights are lost",
+        targets=(
+            "sae_lens.llm_sae_training_runner:LanguageModelSAETrainingRunner"
+            ".run_trainer_with_interruption_handling",
+        ),
+        present_in=_ON_3,
     ),
     _here.runtime(
         "load-model-knows-no-bridge",
