@@ -64,3 +64,14 @@ def tokenizer_without_bos(prefix: Sequence[str] = ()) -> Any:
     return PreTrainedTokenizerFast(
         tokenizer_object=words, unk_token="<pad>", eos_token="<end>", pad_token="<pad>"
     )
+
+
+def sae_bridge() -> Any:
+    """An SAETransformerBridge of a GPT-2 of a few hundred weights."""
+    from sae_lens.analysis.sae_transformer_bridge import SAETransformerBridge
+
+    from tl_ext.upstream import stand_in_tokenizer
+
+    return SAETransformerBridge.boot_transformers(
+        "gpt2", hf_model=gpt2(), tokenizer=stand_in_tokenizer(), device="cpu"
+    )

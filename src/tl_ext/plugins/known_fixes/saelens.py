@@ -11,6 +11,13 @@ _ON_3 = ("6.54.12/3.9.0",)
 
 SAE_LENS: tuple[FixSpec, ...] = (
     _here.runtime(
+        "aliases-silent-on-sae-bridge",
+        symptom="hooks under blocks.0.hook_resid_pre and every other alias never fire on "
+        "SAETransformerBridge, nor are they cached; run_evals on it ends in ZeroDivisionError",
+        targets=("sae_lens.analysis.sae_transformer_bridge:SAETransformerBridge.hook_dict",),
+        present_in=("6.54.12/3.9.0",),
+    ),
+    _here.runtime(
         "documents-not-separated-without-bos",
         symptom="SAELens trains on documents glued without a separator, and without the prefix, where "
         "the tokenizer has no BOS",
@@ -55,6 +62,12 @@ SAE_LENS: tuple[FixSpec, ...] = (
         ),
         present_in=_BOTH,
         needed_by="training with SAELens on ChatGLM",
+    ),
+    _here.runtime(
+        "w-skip-dropped-on-attach",
+        symptom="a SkipTranscoder attached to a model computes without its skip connection",
+        targets=("sae_lens.analysis.hooked_sae_transformer:_SAEWrapper.forward",),
+        present_in=("6.54.12/3.9.0",),
     ),
     _here.runtime(
         "zero-ablation-of-excluded-tokens",

@@ -1,0 +1,86 @@
+"""SAELens: `blocks.0.hook_resid_pre` and every other alias is unknown to SAETransformerBridge.
+
+`SAETransformerBridge.hook_dict` holds the bridge's own names alone (`blocks.0.hook_in`), where
+`TransformerBridge.hook_dict` holds TransformerLens' names too. On TransformerLens 3.9 a hook under such a
+name never fires and its activation is missing from the cache, without a word; on 4.x both are refused.
+What looks a name up by itself falls with it: `run_evals` compares a model with itself and ends in
+ZeroDivisionError.
+
+Under the fix the aliases are there, as on a TransformerBridge, and so are those of an attached
+dictionary, `blocks.0.hook_resid_pre.hook_sae_acts_post`. While a dictionary is attached, the name of the
+hook point itself is absent as before: what stands there has `hook_sae_input` and `hook_sae_output`.
+Source: `sae_lens/analysis/sae_transformer_bridge.py`, `SAETransformerBridge.hook_dict`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tl_ext.fixes.probing import Finding, State
+from tl_ext.fixes.tiny import sae_bridge
+
+SLUG = "aliases-silent-on-sae-bridge"
+
+
+def wrap(hook_dict: property) -> property:
+    """The replacement for `SAETransformerBridge.hook_dict`.
+
+    Args:
+        hook_dict: What is there now.
+
+    Returns:
+        The same property, with aliases.
+    """
+    read = hook_dict.fget
+    assert read is not None
+
+    def with_aliases(self: Any) -> dict[str, Any]:
+        from transformer_lens.hook_points import HookPoint
+
+        hooks: dict[str, Any] = read(self)
+        found = dict(hooks)
+        self._add_aliases_to_hooks(found)
+        inner = _inside(self)
+        for name, point in found.items():
+            if isinstance(point, HookPoint):
+                hooks.setdefault(name, point)
+                continue
+            for last, hook in inner.get(id(point), {}).items():
+                hooks.setdefault(f"{name}.{last}", hook)
+        return hooks
+
+    return property(with_aliases, hook_dict.fset, hook_dict.fdel, hook_dict.__doc__)
+
+
+def _inside(bridge: Any) -> dict[int, dict[str, Any]]:
+    """The hook points of each attached dictionary, by what stands in the model for it."""
+    from transformer_lens.hook_points import HookPoint
+
+    return {
+        id(wrapper): {
+            name: point for name, point in wrapper.named_modules() if isinstance(point, HookPoint)
+        }
+        for wrapper in bridge._acts_to_saes.values()
+    }
+
+
+def probe() -> Finding:
+    """Hook a tiny bridge by a name of TransformerLens', and cache under it.
+
+    Returns:
+        PRESENT where the hook does not fire or the cache lacks the name, ABSENT where neither is so.
+    """
+    import torch
+
+    bridge, name, fired = sae_bridge(), "blocks.0.hook_resid_pre", []
+    ids = torch.tensor([[1, 2, 3]])
+    try:
+        bridge.run_with_hooks(ids, fwd_hooks=[(name, lambda x, hook: fired.append(hook))])
+        cached = name in bridge.run_with_cache(ids)[1]
+    except KeyError as error:
+        return Finding(State.PRESENT, f"a hook under {name} is refused: {error}")
+    if not fired or not cached:
+        return Finding(
+            State.PRESENT, f"a hook under {name} fires {len(fired)} times; cached: {cached}"
+        )
+    return Finding(State.ABSENT, f"a hook under {name} fires, and its activation is cached")
