@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from tl_ext.plugins.known_fixes.arena import ARENA
 from tl_ext.plugins.known_fixes.saelens import SAE_LENS
 from tl_ext.plugins.known_fixes.transformerlens import TRANSFORMER_LENS
 
-FIXES = (*TRANSFORMER_LENS, *SAE_LENS)
+FIXES = (*TRANSFORMER_LENS, *SAE_LENS, *ARENA)

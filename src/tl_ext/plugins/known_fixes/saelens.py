@@ -63,6 +63,12 @@ SAE_LENS: tuple[FixSpec, ...] = (
         present_in=_BOTH,
         needed_by="training with SAELens on ChatGLM",
     ),
+    _here.source_only(
+        "tutorial-hook-steers-only-the-prompt",
+        symptom="the steering tutorial's hook steers the prompt and, under a KV cache, no generated "
+        "token",
+        present_in=("6.37.2",),
+    ),
     _here.runtime(
         "w-skip-dropped-on-attach",
         symptom="a SkipTranscoder attached to a model computes without its skip connection",

@@ -1,0 +1,1 @@
+"""Bugs of ARENA's course files, which no package installs."""
