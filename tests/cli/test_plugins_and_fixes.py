@@ -62,11 +62,32 @@ def test_fixes_probe_and_check() -> None:
     done = runner.invoke(fixes_command.app, ["probe", SLUG])
     assert done.exit_code == 0 and "PRESENT" in done.output
     (one,) = json.loads(runner.invoke(fixes_command.app, ["probe", SLUG, "--json"]).output)
-    assert one["state"] == "PRESENT"
+    assert (one["state"], one["recorded"], one["agreement"]) == ("PRESENT",) * 2 + ("as recorded",)
     done = runner.invoke(fixes_command.app, ["check", SLUG])
     assert done.exit_code == 0
     states = [word for word in done.output.split() if word in ("PRESENT", "ABSENT", "right")]
     assert states == ["PRESENT", "ABSENT", "PRESENT", "right"]
+
+
+def test_a_probe_that_contradicts_its_row_ends_with_status_1(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from dataclasses import replace
+
+    from tl_ext.plugins import builtin
+
+    (one,) = [spec for spec in builtin.FIXES if spec.slug == SLUG]
+    contradicted = replace(one, present_in=(), absent_in=one.present_in)
+    unsaid = replace(one, slug="unsaid", present_in=("0.1",))
+    monkeypatch.setattr(builtin, "FIXES", (contradicted, unsaid))
+    done = runner.invoke(fixes_command.app, ["probe"])
+    assert done.exit_code == 1
+    assert f"PRESENT  {SLUG} (contradicts its row" in done.output
+    assert "PRESENT  unsaid (release not recorded" in done.output
+    assert f"{SLUG}: not what is recorded" in done.output
+    assert runner.invoke(fixes_command.app, ["probe", "unsaid"]).exit_code == 0
+    told = runner.invoke(fixes_command.app, ["probe", "--json", SLUG])
+    assert told.exit_code == 1 and '"contradicts its row"' in told.output
 
 
 def test_a_bug_of_a_package_that_is_not_installed_is_no_failure(

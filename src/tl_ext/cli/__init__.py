@@ -16,6 +16,7 @@ from tl_ext.cli import (
     features,
     fixes,
     match,
+    patches,
     plugins,
     similarity,
     similarity_null,
@@ -95,3 +96,4 @@ app.command("adapters")(adapters.adapters)
 app.add_typer(testbed.app, name="testbed")
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(fixes.app, name="fixes")
+app.add_typer(patches.app, name="patches")

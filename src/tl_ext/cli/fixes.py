@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from tl_ext.cli.tables import show, table, write_json
 
 app = typer.Typer(
     help="Upstream bugs: list them, probe for them, check their fixes, run a script with them.",
@@ -32,7 +31,7 @@ def list_(as_json: AsJson = False) -> None:
 
     specs = fixes.specs()
     if as_json:
-        _write_json(
+        write_json(
             [
                 {
                     "slug": slug,
@@ -40,6 +39,10 @@ def list_(as_json: AsJson = False) -> None:
                     "upstream": spec.upstream,
                     "kind": spec.kind,
                     "takes_effect": spec.takes_effect,
+                    "present_in": list(spec.present_in),
+                    "absent_in": list(spec.absent_in),
+                    "touches": list(spec.touches),
+                    "recommended": spec.recommended,
                     "bug": spec.bug,
                     "needed_by": spec.needed_by,
                 }
@@ -47,36 +50,58 @@ def list_(as_json: AsJson = False) -> None:
             ]
         )
         return
-    table = _table("slug", "upstream", "kind", "takes effect", "symptom")
+    shown = table("slug", "upstream", "kind", "takes effect", "symptom")
     for slug, spec in specs.items():
-        table.add_row(slug, spec.upstream, spec.kind, spec.takes_effect, spec.symptom)
-    _show(table)
+        shown.add_row(slug, spec.upstream, spec.kind, spec.takes_effect, spec.symptom)
+    show(shown)
 
 
 @app.command()
 def probe(slugs: Slugs = None, tree: Tree = None, as_json: AsJson = False) -> None:
     """Say for each bug whether it is PRESENT, ABSENT or UNKNOWN here, by reproducing it.
 
-    With --tree, for the bugs in source files that no package installs.
+    Ends with status 1 where that contradicts what is recorded of the installed releases. With --tree,
+    for the bugs in source files that no package installs.
     """
     from tl_ext import fixes
+    from tl_ext.fixes.probing import run_probe
+    from tl_ext.fixes.releases import Agreement, agreement, expected
 
     specs = fixes.specs()
     of_source = [slug for slug, spec in specs.items() if spec.kind == "source-only"]
     chosen = _chosen(slugs, list(specs) if tree is None else of_source)
-    findings = {slug: fixes.probe(slug, tree=tree) for slug in chosen}
+    wrong, records = [], []
+    for slug in chosen:
+        finding = run_probe(specs[slug], tree=tree)
+        stands = agreement(specs[slug], finding)
+        if stands is Agreement.CONTRADICTS:
+            wrong.append(slug)
+        if as_json:
+            recorded = expected(specs[slug])
+            records.append(
+                {
+                    "slug": slug,
+                    "state": finding.state,
+                    "evidence": finding.evidence,
+                    "seconds": finding.seconds,
+                    "recorded": recorded,
+                    "agreement": stands,
+                }
+            )
+        else:
+            # One after the other: all of them take a while.
+            typer.echo(f"{finding.state:8} {slug} ({stands}, {finding.seconds:.2f} s)")
+            typer.echo(f"{'':8} {finding.evidence}")
     if as_json:
-        _write_json(
-            [
-                {"slug": slug, "state": str(one.state), "evidence": one.evidence}
-                for slug, one in findings.items()
-            ]
+        write_json(records)
+    if wrong:
+        typer.secho(
+            f"{', '.join(wrong)}: not what is recorded of the installed releases. Either the release "
+            "is not what its number says, or present_in and absent_in of the fix are to be changed.",
+            err=True,
+            fg=typer.colors.RED,
         )
-        return
-    table = _table("slug", "state", "evidence", "seconds")
-    for slug, one in findings.items():
-        table.add_row(slug, str(one.state), one.evidence, f"{one.seconds:.2f}")
-    _show(table)
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -92,12 +117,12 @@ def check(slugs: Slugs = None) -> None:
     from tl_ext.errors import FixError
 
     specs = fixes.specs()
-    table = _table("slug", "before", "with the fix", "after", "")
+    shown = table("slug", "before", "with the fix", "after", "")
     failed = False
     for slug in _chosen(slugs, list(specs)):
         before = fixes.probe(slug).state
         if specs[slug].kind != "runtime":
-            table.add_row(slug, str(before), "", "", f"{specs[slug].kind}: see its patch")
+            shown.add_row(slug, str(before), "", "", f"{specs[slug].kind}: see its patch")
             continue
         if before is not fixes.State.PRESENT:
             installed = find_spec(specs[slug].upstream) is not None
@@ -105,7 +130,7 @@ def check(slugs: Slugs = None) -> None:
             said = "nothing to fix here" if before is fixes.State.ABSENT else ""
             if not installed:
                 said = f"{specs[slug].upstream} is not installed"
-            table.add_row(slug, str(before), "", "", said)
+            shown.add_row(slug, str(before), "", "", said)
             continue
         try:
             with fixes.applied(slug):
@@ -113,12 +138,12 @@ def check(slugs: Slugs = None) -> None:
             after = fixes.probe(slug).state
         except FixError as error:
             failed = True
-            table.add_row(slug, str(before), "", "", str(error))
+            shown.add_row(slug, str(before), "", "", str(error))
             continue
         right = during is fixes.State.ABSENT and after is fixes.State.PRESENT
         failed |= not right
-        table.add_row(slug, str(before), str(during), str(after), "right" if right else "WRONG")
-    _show(table)
+        shown.add_row(slug, str(before), str(during), str(after), "right" if right else "WRONG")
+    show(shown)
     if failed:
         raise typer.Exit(1)
 
@@ -135,13 +160,13 @@ def status(slugs: Slugs = None, as_json: AsJson = False) -> None:
 
     found = fixes.status(*_chosen(slugs, list(fixes.specs())))
     if as_json:
-        _write_json([asdict(one) for one in found])
+        write_json([asdict(one) for one in found])
         return
-    table = _table("slug", "applied", "wraps", "absent", "stray")
+    shown = table("slug", "applied", "wraps", "absent", "stray")
     for one in found:
         lists = ("\n".join(names) for names in (one.targets, one.absent, one.stray))
-        table.add_row(one.slug, str(one.applied), *lists)
-    _show(table)
+        shown.add_row(one.slug, str(one.applied), *lists)
+    show(shown)
 
 
 class _BeforeScript(TyperCommand):
@@ -196,25 +221,3 @@ def _chosen(slugs: list[str] | None, known: list[str]) -> list[str]:
         if slug not in known:
             raise typer.BadParameter(f"No fix is called {slug!r}.{nearest(slug, known)}")
     return slugs or known
-
-
-def _table(*columns: str) -> Table:
-    from rich.table import Table
-
-    table = Table(expand=False)
-    for index, column in enumerate(columns):
-        # Slugs are copied from here, so they stay whole.
-        table.add_column(column, no_wrap=index == 0, overflow="fold")
-    return table
-
-
-def _show(table: Table) -> None:
-    from rich.console import Console
-
-    Console(markup=False).print(table)
-
-
-def _write_json(records: list[dict[str, object]]) -> None:
-    import json
-
-    typer.echo(json.dumps(records, indent=2, ensure_ascii=False))

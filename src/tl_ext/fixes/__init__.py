@@ -16,22 +16,32 @@ from __future__ import annotations
 
 from tl_ext.fixes.api import applied, apply, in_effect, probe, revert, specs, status
 from tl_ext.fixes.ledger import FixStatus, Ledger
-from tl_ext.fixes.patches import Patch, patches_root, series
+from tl_ext.fixes.patches import Patch, every_patch, every_series, patches_root, series
 from tl_ext.fixes.probing import Finding, State
+from tl_ext.fixes.releases import Agreement, agreement, expected, installed_release
+from tl_ext.fixes.verifying import PatchReport, verify
 
 __all__ = [
+    "Agreement",
     "Finding",
     "FixStatus",
     "Ledger",
     "Patch",
+    "PatchReport",
     "State",
+    "agreement",
     "applied",
     "apply",
+    "every_patch",
+    "every_series",
+    "expected",
     "in_effect",
+    "installed_release",
     "patches_root",
     "probe",
     "revert",
     "series",
     "specs",
     "status",
+    "verify",
 ]

@@ -13,10 +13,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from tl_ext.errors import FixError
+from tl_ext.errors import FixError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 FIELDS = (
     "From",
@@ -42,17 +42,57 @@ class Patch:
         fields: Its header, field by field (`FIELDS` and what git adds).
         files: The files it changes, relative to the root of the upstream tree.
         added: Those among them that it adds.
+        message: What the commit says below its first line.
     """
 
     path: Path
     fields: Mapping[str, str]
     files: tuple[str, ...]
     added: tuple[str, ...]
+    message: str = ""
 
     @property
     def slug(self) -> str:
         """The fix it belongs to."""
         return self.fields["X-TlExt-Slug"]
+
+    @property
+    def upstream(self) -> str:
+        """The package it changes, by its folder."""
+        return self.path.parent.parent.name
+
+    @property
+    def base(self) -> str:
+        """The release it is made against, by its folder."""
+        return self.path.parent.name
+
+    @property
+    def name(self) -> str:
+        """Where it lies below the folder of patches, without the slug: `sae_lens/6.54.12/0001`."""
+        return f"{self.upstream}/{self.base}/{self.path.name.partition('-')[0]}"
+
+    @property
+    def subject(self) -> str:
+        """The commit's first line."""
+        return self.fields["Subject"].removeprefix("[PATCH]").strip()
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """Slugs of the patches that must be applied before it."""
+        named = self.fields["X-TlExt-Requires"].replace(",", " ").split()
+        return tuple(slug for slug in named if slug != "none")
+
+    @property
+    def of_source(self) -> bool:
+        """Whether it is for a source tree and not for what is installed."""
+        return self.fields["X-TlExt-Tree"] == "source"
+
+    @property
+    def tests(self) -> tuple[str, ...]:
+        """Its regression tests, among the files it adds."""
+        return tuple(
+            name for name in self.added if re.match(r"(test_.*|.*_test)\.py", Path(name).name)
+        )
 
     @classmethod
     def read(cls, path: Path) -> Patch:
@@ -83,6 +123,7 @@ class Patch:
             MappingProxyType(fields),
             tuple(name for name, _ in changes),
             tuple(name for name, new in changes if new),
+            str(message.get_payload()).partition("\n---\n")[0].strip(),
         )
 
 
@@ -133,3 +174,41 @@ def series(upstream: str, base: str) -> list[Patch]:
         odd = ", ".join(sorted(present ^ set(names)))
         raise FixError(f"{listing} and the folder disagree about {odd}.")
     return [Patch.read(folder / name) for name in names]
+
+
+def every_series() -> list[tuple[str, str]]:
+    """What there are patches for, as (upstream package, base release)."""
+    listings = sorted(patches_root().rglob("series"))
+    return [(path.parent.parent.name, path.parent.name) for path in listings]
+
+
+def every_patch() -> list[Patch]:
+    """All patches, series after series, in the order they apply in."""
+    return [patch for one in every_series() for patch in series(*one)]
+
+
+def with_requirements(slugs: Iterable[str], among: Sequence[Patch]) -> list[Patch]:
+    """Patches and what they require, in the order they apply in.
+
+    Args:
+        slugs: The fixes whose patches are wanted.
+        among: A series.
+
+    Returns:
+        The patches.
+
+    Raises:
+        FixError: There is no patch for a slug, or for one that a patch requires.
+    """
+    by_slug = {patch.slug: patch for patch in among}
+    wanted: set[str] = set()
+    pending = list(slugs)
+    while pending:
+        slug = pending.pop()
+        if slug in wanted:
+            continue
+        if slug not in by_slug:
+            raise FixError(f"No patch is called {slug!r}.{nearest(slug, by_slug)}")
+        wanted.add(slug)
+        pending += by_slug[slug].requires
+    return [patch for patch in among if patch.slug in wanted]
