@@ -45,6 +45,22 @@ TRANSFORMER_LENS: tuple[FixSpec, ...] = (
         needed_by="the ChatGLM family",
     ),
     _here.runtime(
+        "prepend-bos-ignored-in-padding-mask",
+        symptom="prepend_bos given to forward or generate is not asked when a batch's padding is "
+        "masked: wrong logits and continuations where padding is BOS (GPT-2)",
+        targets={
+            "transformer_lens.model_bridge:TransformerBridge.forward": "wrap_forward",
+            "transformer_lens.model_bridge:TransformerBridge.generate": "wrap_generate",
+            "transformer_lens.model_bridge:TransformerBridge.generate_stream": (
+                "wrap_generate_stream"
+            ),
+            "transformer_lens.model_bridge:TransformerBridge._generate_tokens": (
+                "wrap_generate_tokens"
+            ),
+        },
+        present_in=_BOTH,
+    ),
+    _here.runtime(
         "registered-adapters-ignored-by-boot",
         symptom="boot_transformers refuses an architecture whose adapter is registered, or published "
         "as an entry point",
