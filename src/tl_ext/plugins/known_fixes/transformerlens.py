@@ -74,6 +74,17 @@ TRANSFORMER_LENS: tuple[FixSpec, ...] = (
         needed_by="activate(), for architectures that plugins bring",
     ),
     _here.runtime(
+        "resid-mid-edit-reaches-mlp-alone",
+        symptom="a hook or a dictionary at hook_resid_mid changes what the MLP reads and leaves the "
+        "residual stream as it was",
+        targets=(
+            "transformer_lens.model_bridge.generalized_components.block:BlockBridge.forward",
+            "transformer_lens.model_bridge.generalized_components.bloom_block:"
+            "BloomBlockBridge.forward",
+        ),
+        present_in=_BOTH,
+    ),
+    _here.runtime(
         "rotary-base-not-read",
         symptom="cfg.rotary_base is 10000 whatever the model's is, under transformers 5",
         takes_effect="at boot",
