@@ -14,7 +14,7 @@ with fixes.applied("registered-adapters-ignored-by-boot"):
 
 from __future__ import annotations
 
-from tl_ext.fixes.api import applied, apply, in_effect, probe, revert, specs, status
+from tl_ext.fixes.api import applied, apply, in_effect, probe, recommended, revert, specs, status
 from tl_ext.fixes.ledger import FixStatus, Ledger
 from tl_ext.fixes.patches import Patch, every_patch, every_series, patches_root, series
 from tl_ext.fixes.probing import Finding, State
@@ -39,6 +39,7 @@ __all__ = [
     "installed_release",
     "patches_root",
     "probe",
+    "recommended",
     "revert",
     "series",
     "specs",

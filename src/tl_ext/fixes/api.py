@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tl_ext.errors import TlExtError
 from tl_ext.fixes.ledger import FixStatus, Ledger
-from tl_ext.fixes.probing import Finding, run_probe
+from tl_ext.fixes.probing import Finding, State, run_probe
+from tl_ext.fixes.releases import expected, importable
 from tl_ext.plugins import FixSpec, PluginManager, Specs, build_manager
 
 # One per process, because what it changes is: upstream's modules are shared by all code here.
@@ -27,14 +29,17 @@ def specs(*, manager: PluginManager | None = None) -> Specs[FixSpec]:
     return (manager or build_manager()).fixes()
 
 
-def apply(*slugs: str, manager: PluginManager | None = None) -> list[FixStatus]:
+def apply(
+    *slugs: str, manager: PluginManager | None = None, quiet: bool = False
+) -> list[FixStatus]:
     """Put fixes in effect for the whole process, in the order given.
 
     Applies are counted: a fix goes when it was reverted as often as it was applied.
 
     Args:
-        slugs: The fixes' names.
+        slugs: The fixes' names; `*recommended()` for those that are called for here.
         manager: Where to look them up; None builds a manager.
+        quiet: Do not write to standard error what was not in effect and now is.
 
     Returns:
         Where each stands now.
@@ -45,6 +50,7 @@ def apply(*slugs: str, manager: PluginManager | None = None) -> list[FixStatus]:
     """
     known = specs(manager=manager)
     wanted = [known[slug] for slug in slugs]
+    new = [spec.slug for spec in wanted if not _ledger.count(spec)]
     done: list[FixSpec] = []
     try:
         for spec in wanted:
@@ -54,6 +60,13 @@ def apply(*slugs: str, manager: PluginManager | None = None) -> list[FixStatus]:
         for spec in reversed(done):
             _ledger.revert(spec)
         raise
+    if new and not quiet:
+        listed = ", ".join(dict.fromkeys(new))
+        print(
+            f"tl_ext: applied, for the whole process, the fixes {listed} "
+            "(tl_ext.fixes.revert takes them back).",
+            file=sys.stderr,
+        )
     return [_ledger.status(spec) for spec in wanted]
 
 
@@ -91,7 +104,7 @@ def applied(*slugs: str, manager: PluginManager | None = None) -> Iterator[list[
         FixError: A fix cannot be applied, or not taken back.
     """
     manager = manager or build_manager()
-    statuses = apply(*slugs, manager=manager)
+    statuses = apply(*slugs, manager=manager, quiet=True)
     try:
         yield statuses
     finally:
@@ -147,3 +160,37 @@ def probe(
     """
     spec = specs(manager=manager)[slug]
     return run_probe(spec, tree=None if tree is None else Path(tree))
+
+
+def recommended(*, manager: PluginManager | None = None) -> tuple[str, ...]:
+    """The fixes to apply here, for `apply(*recommended())`.
+
+    Those whose row recommends them, that can be applied, and whose bug a probe finds in what is
+    installed. The rows alone would be quicker and would misjudge a fork or a release they do not
+    name; all probes together take seconds. What is in effect already is not named again. Of a package
+    that imports only under one of these fixes nothing can be asked yet; there the rows are believed.
+
+    Args:
+        manager: Where to look; None builds a manager.
+
+    Returns:
+        Slugs, those of import-time fixes first. Probing imports the upstream packages; where an
+        import-time fix should come before that, as `tl-ext fixes list` says, apply it by name.
+    """
+    candidates = [
+        spec
+        for spec in specs(manager=manager).values()
+        if spec.recommended and spec.kind in ("runtime", "import-time")
+    ]
+    candidates.sort(key=lambda spec: spec.kind != "import-time")
+    usable = {upstream: importable(upstream) for upstream in {one.upstream for one in candidates}}
+    chosen: list[FixSpec] = []
+    for spec in candidates:
+        if usable[spec.upstream] or spec.kind == "import-time":
+            present = run_probe(spec).state is State.PRESENT
+        else:
+            opened = any(one.upstream == spec.upstream for one in chosen)
+            present = opened and expected(spec) is State.PRESENT
+        if present:
+            chosen.append(spec)
+    return tuple(spec.slug for spec in chosen)

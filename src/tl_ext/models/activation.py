@@ -143,7 +143,7 @@ def _mend(spec: AdapterSpec, manager: PluginManager) -> list[str]:
     needed = dict.fromkeys(spec.fixes)
     missing = [slug for slug in needed if not fixes.in_effect(slug, manager=manager)]
     if missing:
-        fixes.apply(*missing, manager=manager)
+        fixes.apply(*missing, manager=manager, quiet=True)
     return missing
 
 
@@ -151,7 +151,7 @@ def _let_boot_see(architectures: tuple[str, ...], manager: PluginManager) -> tup
     """Apply the booting fix where some registered name would be ignored."""
     if not booting.ignored(architectures):
         return ()
-    fixes.apply(booting.SLUG, manager=manager)
+    fixes.apply(booting.SLUG, manager=manager, quiet=True)
     still = booting.ignored(architectures)
     if still:
         fixes.revert(booting.SLUG, manager=manager)
