@@ -6,6 +6,7 @@ here too, in one place, so that a new release is checked in one place.
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from importlib import metadata, util
 from typing import TYPE_CHECKING, Any
@@ -51,8 +52,18 @@ def saelens_installed() -> bool:
 
 
 def saelens_usable() -> bool:
-    """Whether `import sae_lens` can work: it needs HookedTransformer, which TransformerLens 4 removed."""
-    return saelens_installed() and transformer_lens_major() < 4
+    """Whether `import sae_lens` works, without importing it to find out.
+
+    It needs HookedTransformer, which TransformerLens 4 removed. Beside that it works once the fix
+    `no-import-beside-transformerlens-4` is in effect, and where it is imported already.
+    """
+    if not saelens_installed():
+        return False
+    if transformer_lens_major() < 4 or "sae_lens" in sys.modules:
+        return True
+    # Under the fix the package is found with a loader that says where it finds what it lacks.
+    spec = util.find_spec("sae_lens")
+    return bool(spec and getattr(spec.loader, "redirects", False))
 
 
 def own_architectures() -> tuple[str, ...]:

@@ -244,7 +244,7 @@ def test_modules_that_hold_the_name_without_being_declared_are_told(
     assert ledger.status(one).stray == ("made_early:f", "made_late:f")
 
 
-@pytest.mark.parametrize("kind", ["import-time", "source-only"])
+@pytest.mark.parametrize("kind", ["patch-only", "source-only"])
 def test_only_the_runtime_kind_is_applied_to_what_is_imported(kind: Any) -> None:
     one = FixSpec("a", "none", "json", kind, "now", "a.module:probe")
     with pytest.raises(FixError, match=rf"is {kind} and cannot be applied"):

@@ -75,6 +75,13 @@ SHOWN: dict[str, Any] = {"against": "transformers", "what": "logits, 1e-4", "tes
         (FixSpec, FIX | {"targets": "a:b"}, "a tuple of Target"),
         (FixSpec, FIX | {"targets": ()}, "some, for a runtime fix"),
         (FixSpec, FIX | {"kind": "source-only"}, "expected none"),
+        (
+            FixSpec,
+            FIX | {"kind": "import-time", "targets": ()},
+            "prepare is None; expected a refer",
+        ),
+        (FixSpec, FIX | {"prepare": "a:b"}, "expected None, for a fix that is runtime"),
+        (FixSpec, FIX | {"prepare": "a.b"}, "prepare is 'a.b'"),
         (FixSpec, FIX | {"touches": "another"}, "a tuple of strings"),
         (FixSpec, FIX | {"present_in": ("1",), "absent_in": ("1", "2")}, "no release of present"),
         (Target, {"name": "a.b", "wrap": "a:b"}, "name is 'a.b'"),

@@ -32,9 +32,10 @@ def specs(*, manager: PluginManager | None = None) -> Specs[FixSpec]:
 def apply(
     *slugs: str, manager: PluginManager | None = None, quiet: bool = False
 ) -> list[FixStatus]:
-    """Put fixes in effect for the whole process, in the order given.
+    """Put fixes in effect for the whole process, in the order given; import-time ones come first.
 
-    Applies are counted: a fix goes when it was reverted as often as it was applied.
+    Applies are counted: a fix goes when it was reverted as often as it was applied. An import-time
+    fix must be applied before its upstream package is imported, and stays once that has happened.
 
     Args:
         slugs: The fixes' names; `*recommended()` for those that are called for here.
@@ -53,12 +54,14 @@ def apply(
     new = [spec.slug for spec in wanted if not _ledger.count(spec)]
     done: list[FixSpec] = []
     try:
-        for spec in wanted:
+        # Applying a runtime fix imports the package that another one prepares.
+        for spec in sorted(wanted, key=lambda spec: spec.kind != "import-time"):
             _ledger.apply(spec)
             done.append(spec)
     except TlExtError:
         for spec in reversed(done):
-            _ledger.revert(spec)
+            if not _ledger.stays(spec):
+                _ledger.revert(spec)
         raise
     if new and not quiet:
         listed = ", ".join(dict.fromkeys(new))
@@ -82,7 +85,8 @@ def revert(*slugs: str, manager: PluginManager | None = None) -> list[FixStatus]
 
     Raises:
         PluginError: A slug is not known.
-        FixError: A fix is not applied, or something else has changed what it had wrapped.
+        FixError: A fix is not applied, something else has changed what it had wrapped, or what an
+            import-time fix has prepared was imported.
     """
     known = specs(manager=manager)
     return [_ledger.revert(known[slug]) for slug in slugs]
@@ -91,6 +95,8 @@ def revert(*slugs: str, manager: PluginManager | None = None) -> list[FixStatus]
 @contextmanager
 def applied(*slugs: str, manager: PluginManager | None = None) -> Iterator[list[FixStatus]]:
     """Fixes for the length of a `with` block. Process-wide: other threads have them too.
+
+    An import-time fix whose package was imported in the block outlives it: what was imported stays.
 
     Args:
         slugs: The fixes' names.
@@ -108,7 +114,8 @@ def applied(*slugs: str, manager: PluginManager | None = None) -> Iterator[list[
     try:
         yield statuses
     finally:
-        revert(*reversed(slugs), manager=manager)
+        known = specs(manager=manager)
+        revert(*(s for s in reversed(slugs) if not _ledger.stays(known[s])), manager=manager)
 
 
 def in_effect(slug: str, *, manager: PluginManager | None = None) -> bool:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tl_ext.errors import FixError, nearest
+from tl_ext.fixes.redirecting import Redirection
 from tl_ext.plugins.manager import resolve
 from tl_ext.plugins.specs import FixSpec, Target
 
@@ -35,7 +36,8 @@ class FixStatus:
     Attributes:
         slug: The fix.
         applied: How many applies have not been reverted; 0: not in effect.
-        targets: The names it wraps now, as `"module:attribute"`.
+        targets: The names it wraps now, as `"module:attribute"`; of an import-time fix, those that
+            its package finds elsewhere.
         absent: Declared targets that this release does not have.
         stray: Where modules not declared as targets hold the name that was wrapped, or still hold
             the wrapper; code there does not follow the fix.
@@ -104,6 +106,7 @@ class _Entry:
     count: int
     slots: list[_Slot]
     absent: tuple[str, ...]
+    redirection: Redirection | None = None  # of an import-time fix
 
 
 class Ledger:
@@ -118,15 +121,18 @@ class Ledger:
         """Put a fix in effect, or count one more apply where it is already.
 
         Args:
-            spec: A fix of the runtime kind.
+            spec: A fix of the runtime or the import-time kind.
 
         Returns:
             Where the fix stands now.
 
         Raises:
             FixError: The fix is of another kind, a target does not exist and is not marked as such,
-                a target holds a foreign value, or wrapping failed. Nothing is changed then.
+                a target holds a foreign value, wrapping failed, or what an import-time fix prepares
+                is imported already. Nothing is changed then.
         """
+        if spec.kind == "import-time":
+            return self._prepare(spec)
         if spec.kind != "runtime":
             raise FixError(
                 f"The fix {spec.slug!r} is {spec.kind} and cannot be applied to what is imported. "
@@ -162,7 +168,8 @@ class Ledger:
             Where the fix stands now.
 
         Raises:
-            FixError: It is not applied, or a target holds a foreign value. Nothing is changed then.
+            FixError: It is not applied, a target holds a foreign value, or what an import-time fix
+                has prepared was imported. Nothing is changed then.
         """
         with self._lock:
             entry = self._entries.get(spec.slug)
@@ -176,6 +183,13 @@ class Ledger:
             if entry.count > 1:
                 entry.count -= 1
                 return self.status(spec)
+            if entry.redirection is not None:
+                if self.stays(spec):
+                    raise FixError(
+                        f"The fix {spec.slug!r} cannot be taken back: {spec.upstream} was imported "
+                        "under it. A new process begins without it."
+                    )
+                entry.redirection.take_back()
             before = {id(slot): list(slot.layers) for slot in entry.slots}
             for slot in entry.slots:
                 slot.layers = [layer for layer in slot.layers if layer.slug != spec.slug]
@@ -196,6 +210,14 @@ class Ledger:
             entry = self._entries.get(spec.slug)
             return 0 if entry is None else entry.count
 
+    def stays(self, spec: FixSpec) -> bool:
+        """Whether a fix can no longer be taken back: an import-time one whose package was imported.
+
+        Args:
+            spec: The fix.
+        """
+        return spec.kind == "import-time" and spec.upstream in sys.modules
+
     def status(self, spec: FixSpec) -> FixStatus:
         """Where a fix stands.
 
@@ -210,7 +232,25 @@ class Ledger:
             if entry is None:
                 return FixStatus(spec.slug, 0)
             targets = tuple(slot.target for slot in entry.slots)
+            if entry.redirection is not None:
+                targets = tuple(entry.redirection.names)
             return FixStatus(spec.slug, entry.count, targets, entry.absent, _strays(entry.slots))
+
+    def _prepare(self, spec: FixSpec) -> FixStatus:
+        """Prepare an import, or count one more apply where it is prepared already."""
+        with self._lock:
+            entry = self._entries.get(spec.slug)
+            if entry is None:
+                if spec.upstream in sys.modules:
+                    raise FixError(
+                        f"The fix {spec.slug!r} must be applied before {spec.upstream} is imported, "
+                        "and it is imported already. Apply it first in a new process, or run the "
+                        f"script with: tl-ext fixes run {spec.slug} -- SCRIPT"
+                    )
+                assert spec.prepare is not None  # the spec sees to that
+                entry = self._entries[spec.slug] = _Entry(0, [], (), resolve(spec.prepare)())
+            entry.count += 1
+            return self.status(spec)
 
     def _locate(self, spec: FixSpec) -> tuple[list[tuple[_Slot, Target]], tuple[str, ...]]:
         """The slots a fix's targets mean, known ones where there are, and the absent targets."""

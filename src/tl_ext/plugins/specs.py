@@ -214,6 +214,9 @@ class FixSpec(_Spec):
             for everybody.
         bug: The upstream report's address, or None where there is none yet.
         needed_by: What of ours needs the fix.
+        prepare: Reference to a callable without arguments, for the import-time kind: it prepares the
+            import of `upstream` and returns a
+            [`Redirection`][tl_ext.fixes.redirecting.Redirection] that can be taken back.
     """
 
     slug: str
@@ -229,9 +232,11 @@ class FixSpec(_Spec):
     recommended: bool = True
     bug: str | None = None
     needed_by: str = ""
+    prepare: str | None = None
 
     key: ClassVar[str] = "slug"
     required: ClassVar[tuple[str, ...]] = ("probe",)
+    optional: ClassVar[tuple[str, ...]] = ("prepare",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -248,6 +253,9 @@ class FixSpec(_Spec):
         if (self.kind == "runtime") != bool(self.targets):
             expected = "some, for a runtime fix" if self.kind == "runtime" else "none"
             raise self._error("targets", self.targets, expected)
+        if (self.kind == "import-time") != (self.prepare is not None):
+            expected = "a reference" if self.kind == "import-time" else "None"
+            raise self._error("prepare", self.prepare, f"{expected}, for a fix that is {self.kind}")
         for field in ("present_in", "absent_in", "touches"):
             _names(self, field)
         both = set(self.present_in) & set(self.absent_in)

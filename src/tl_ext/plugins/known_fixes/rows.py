@@ -53,6 +53,20 @@ class Room:
             **fields,
         )
 
+    def import_time(self, slug: str, *, symptom: str, **fields: Any) -> FixSpec:
+        """A fix that must come before the upstream package is imported.
+
+        Args:
+            slug: Its name; its module, which has `prepare`, is the same with underscores.
+            symptom: What a user sees, in one line.
+            fields: The other fields of [`FixSpec`][tl_ext.plugins.specs.FixSpec].
+        """
+        module = self._module(slug)
+        fields = {"prepare": f"{module}:prepare"} | fields
+        return FixSpec(
+            slug, symptom, self.upstream, "import-time", "now", f"{module}:probe", **fields
+        )
+
     def patch_only(self, slug: str, *, symptom: str, **fields: Any) -> FixSpec:
         """A bug whose repair would mean pasting upstream's code: there is a patch alone.
 

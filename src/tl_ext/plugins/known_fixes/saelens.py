@@ -49,6 +49,15 @@ SAE_LENS: tuple[FixSpec, ...] = (
         ),
         present_in=_BOTH,
     ),
+    _here.import_time(
+        "no-import-beside-transformerlens-4",
+        symptom="import sae_lens fails beside TransformerLens 4: no module "
+        "transformer_lens.HookedTransformer",
+        present_in=("6.54.12/4.3.0",),
+        absent_in=("6.54.12/3.9.0",),
+        bug="https://github.com/decoderesearch/SAELens/issues/738",
+        needed_by="SAELens' own dictionaries and training beside TransformerLens 4",
+    ),
     _here.runtime(
         "prefix-not-excluded",
         symptom="exclude_special_tokens=True keeps the tokens a tokenizer such as ChatGLM's puts "
