@@ -211,12 +211,13 @@ class Ledger:
             return 0 if entry is None else entry.count
 
     def stays(self, spec: FixSpec) -> bool:
-        """Whether a fix can no longer be taken back: an import-time one whose package was imported.
+        """Whether the last apply of a fix can no longer be taken back, its package being imported.
 
         Args:
             spec: The fix.
         """
-        return spec.kind == "import-time" and spec.upstream in sys.modules
+        imported = spec.kind == "import-time" and spec.upstream in sys.modules
+        return imported and self.count(spec) == 1
 
     def status(self, spec: FixSpec) -> FixStatus:
         """Where a fix stands.
