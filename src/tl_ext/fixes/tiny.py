@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from tl_ext.upstream import stand_in_tokenizer
+
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel
 
@@ -41,6 +43,31 @@ def gpt2() -> GPT2LMHeadModel:
     for parameter in model.parameters():
         parameter.data.normal_()
     return model
+
+
+def boot(config: Any, **options: Any) -> Any:
+    """A bridge of a decoder of random weights, large enough to matter.
+
+    Args:
+        config: A transformers config that `AutoModelForCausalLM` knows.
+        options: What `boot_transformers` takes besides.
+    """
+    import torch
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    for parameter in model.parameters():
+        parameter.data.add_(0.3 * torch.randn_like(parameter))
+    model.config.architectures = [type(model).__name__]
+    return TransformerBridge.boot_transformers(
+        "tiny",
+        hf_model=model.to(options.get("dtype", torch.float32)),
+        tokenizer=stand_in_tokenizer(),
+        device="cpu",
+        **options,
+    )
 
 
 def tokenizer_without_bos(prefix: Sequence[str] = ()) -> Any:

@@ -10,6 +10,14 @@ _BOTH = ("3.9.0", "4.3.0")
 
 TRANSFORMER_LENS: tuple[FixSpec, ...] = (
     _here.runtime(
+        "final-norm-not-folded",
+        symptom="logit_attrs leaves the final norm's gain out on GLM, GLM-4, OLMo-2, Nemotron and "
+        "others: attributions do not sum to the logit difference",
+        takes_effect="now",
+        targets=("transformer_lens.weight_processing:ProcessWeights.process_weights",),
+        present_in=_BOTH,
+    ),
+    _here.runtime(
         "head-architectures-boot-as-causal-lm",
         symptom="boot_transformers loads a classifier of an added architecture as a causal language "
         "model, with an unembedding made at random",
