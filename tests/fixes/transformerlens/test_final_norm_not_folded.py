@@ -85,6 +85,16 @@ def test_attributions_sum_to_the_logit_difference_and_predictions_stay(config: s
 
 
 @torch.no_grad()
+def test_a_tied_embedding_stays_as_it_was() -> None:
+    tied = {"tie_word_embeddings": True}
+    true = made("Olmo2Config", **tied)
+    with fixes.applied(SLUG):
+        bridge = compatible(made("Olmo2Config", **tied))
+    assert torch.equal(bridge.W_E, true.model.embed_tokens.weight)
+    torch.testing.assert_close(bridge(IDS).log_softmax(-1), true(IDS).logits.log_softmax(-1))
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("config", ["GlmConfig", "NemotronConfig"])
 def test_by_hand(config: str) -> None:
     model = made(config, **CONFIGS[config])
