@@ -18,6 +18,16 @@ SAE_LENS: tuple[FixSpec, ...] = (
         present_in=("6.54.12/3.9.0",),
     ),
     _here.runtime(
+        "default-sizes-refused",
+        symptom='a training run with the default sizes ends in "Buffer size must be greater than or '
+        'equal to batch size"',
+        targets=(
+            "sae_lens.training.activations_store:ActivationsStore.get_data_loader",
+            "sae_lens.training.activations_store:ActivationsStore.get_multi_hook_data_loader",
+        ),
+        present_in=_ON_3,
+    ),
+    _here.runtime(
         "documents-not-separated-without-bos",
         symptom="SAELens trains on documents glued without a separator, and without the prefix, where "
         "the tokenizer has no BOS",
@@ -26,6 +36,18 @@ SAE_LENS: tuple[FixSpec, ...] = (
         ),
         present_in=_BOTH,
         needed_by="training with SAELens on ChatGLM and Qwen2",
+    ),
+    _here.runtime(
+        "dtype-of-a-store-ignored",
+        symptom='dtype="bfloat16" trains on float32 activations; with several hook points, '
+        "dtype does nothing at all",
+        targets={
+            "sae_lens.training.activations_store:ActivationsStore.get_activations": "wrap",
+            "sae_lens.training.activations_store:ActivationsStore.get_multi_hook_activations": (
+                "wrap_several"
+            ),
+        },
+        present_in=_ON_3,
     ),
     _here.runtime(
         "interrupted-training-loses-weights",
@@ -71,6 +93,18 @@ SAE_LENS: tuple[FixSpec, ...] = (
         ),
         present_in=_BOTH,
         needed_by="training with SAELens on ChatGLM",
+    ),
+    _here.runtime(
+        "seed-never-read",
+        symptom="two training runs with the same seed begin with different weights",
+        targets={
+            "sae_lens.llm_sae_training_runner:LanguageModelSAETrainingRunner.__init__": "wrap_init",
+            "sae_lens.llm_sae_training_runner:LanguageModelSAETrainingRunner.run": "wrap_run",
+            "sae_lens.multi_sae_training_runner:MultiSAETrainingRunner.__init__": "wrap_init",
+            "sae_lens.multi_sae_training_runner:MultiSAETrainingRunner.run": "wrap_run",
+        },
+        present_in=_ON_3,
+        recommended=False,
     ),
     _here.source_only(
         "tutorial-hook-steers-only-the-prompt",
