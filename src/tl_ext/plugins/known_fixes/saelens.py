@@ -50,6 +50,13 @@ SAE_LENS: tuple[FixSpec, ...] = (
         present_in=_ON_3,
     ),
     _here.runtime(
+        "hook-z-dictionary-refused",
+        symptom="a dictionary trained at hook_z with the default settings cannot be attached to a "
+        "HookedSAETransformer",
+        targets=("sae_lens.analysis.hooked_sae_transformer:_SAEWrapper.forward",),
+        present_in=_ON_3,
+    ),
+    _here.runtime(
         "interrupted-training-loses-weights",
         symptom="SIGTERM or Ctrl-C during training ends in an error about a missing folder, and the "
         "weights are lost",
