@@ -53,6 +53,16 @@ TRANSFORMER_LENS: tuple[FixSpec, ...] = (
         needed_by="the ChatGLM family",
     ),
     _here.runtime(
+        "norm-without-gain-edit-crashes",
+        symptom="a hook that edits hook_normalized or hook_scale of OLMo-1's norms, which have no "
+        "weights, raises AttributeError",
+        targets=(
+            "transformer_lens.model_bridge.generalized_components.normalization:"
+            "NormalizationBridge._apply_weight_and_bias",
+        ),
+        present_in=_BOTH,
+    ),
+    _here.runtime(
         "prepend-bos-ignored-in-padding-mask",
         symptom="prepend_bos given to forward or generate is not asked when a batch's padding is "
         "masked: wrong logits and continuations where padding is BOS (GPT-2)",
