@@ -120,15 +120,26 @@ def prefix_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     Returns:
         Usually one id; two for ChatGLM; none for Qwen2.
     """
+    before = ids_before_text(tokenizer)
+    return before or ([tokenizer.bos_token_id] if has_bos(tokenizer) else [])
+
+
+def ids_before_text(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The token ids a tokenizer itself puts before a text.
+
+    Args:
+        tokenizer: Any Hugging Face tokenizer.
+
+    Returns:
+        Often none, though it has a BOS token.
+    """
     sample = "a"
     plain = list(tokenizer(sample, add_special_tokens=False)["input_ids"])
     dressed = list(tokenizer(sample)["input_ids"])
     for start in range(len(dressed) - len(plain) + 1):
         if dressed[start : start + len(plain)] == plain:
-            if start:
-                return dressed[:start]
-            break
-    return [tokenizer.bos_token_id] if has_bos(tokenizer) else []
+            return dressed[:start]
+    return []
 
 
 def has_bos(tokenizer: PreTrainedTokenizerBase) -> bool:

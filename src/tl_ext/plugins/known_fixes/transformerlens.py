@@ -10,6 +10,33 @@ _BOTH = ("3.9.0", "4.3.0")
 
 TRANSFORMER_LENS: tuple[FixSpec, ...] = (
     _here.runtime(
+        "callers-tokenizer-reloaded-at-boot",
+        symptom="the tokenizer given to boot_transformers is read from disk again: added tokens, chat "
+        "template, padding and prefix are lost, one made in memory is refused",
+        takes_effect="at boot",
+        targets={
+            "transformer_lens.utilities:get_tokenizer_with_bos": "wrap_get_tokenizer_with_bos",
+            "transformer_lens.utilities.tokenize_utils:get_tokenizer_with_bos": (
+                "wrap_get_tokenizer_with_bos"
+            ),
+            # the old name, which 4.x has not
+            "transformer_lens.utils:get_tokenizer_with_bos?": "wrap_get_tokenizer_with_bos",
+            "transformer_lens.model_bridge.sources.transformers:get_tokenizer_with_bos?": (
+                "wrap_get_tokenizer_with_bos"
+            ),
+            # 4.x imports it by name here.
+            "transformer_lens.model_bridge.sources._hf_format:get_tokenizer_with_bos?": (
+                "wrap_get_tokenizer_with_bos"
+            ),
+            "transformer_lens.model_bridge.sources._bridge_builder:detect_tokenizer_bos_eos": (
+                "wrap_detect"
+            ),
+            "transformer_lens.model_bridge.sources:detect_tokenizer_bos_eos": "wrap_detect",
+            "transformer_lens.model_bridge:TransformerBridge.__init__": "wrap_init",
+        },
+        present_in=_BOTH,
+    ),
+    _here.runtime(
         "final-norm-not-folded",
         symptom="logit_attrs leaves the final norm's gain out on GLM, GLM-4, OLMo-2, Nemotron and "
         "others: attributions do not sum to the logit difference",
