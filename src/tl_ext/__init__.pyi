@@ -1,5 +1,7 @@
 # The single list of public names; each is loaded when it is first used.
 from .activations.capture import capture as capture
+from .arena.plots import animate_features_in_2d as animate_features_in_2d
+from .arena.plots import plot_features_in_2d as plot_features_in_2d
 from .concepts.concept import Concept as Concept
 from .concepts.concept import Example as Example
 from .concepts.loading import load_concepts as load_concepts

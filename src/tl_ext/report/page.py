@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import quote
 
 from tl_ext.errors import InputError
+from tl_ext.files import write_whole
 from tl_ext.report import _coerce
-from tl_ext.report._files import write_whole
 from tl_ext.report.dashboard import Dashboard, Dashboards
 from tl_ext.report.marks import Mark, Samples, TableMark, TokenText
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tl_ext.errors import InputError
+from tl_ext.files import write_whole
 from tl_ext.report import labels, palette
-from tl_ext.report._files import write_whole
 from tl_ext.report.marks import (
     Axis,
     Bars,

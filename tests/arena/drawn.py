@@ -1,0 +1,28 @@
+"""What stands on a panel: read back from the figure's artists."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PathCollection
+
+
+def points(axes: Axes) -> np.ndarray:
+    """The points, `[feature 2]`."""
+    (scatter,) = [one for one in axes.collections if isinstance(one, PathCollection)]
+    return np.asarray(scatter.get_offsets())
+
+
+def segments(axes: Axes) -> np.ndarray:
+    """The lines, `[feature end 2]`."""
+    (lines,) = [one for one in axes.collections if isinstance(one, LineCollection)]
+    return np.array(lines.get_segments())
+
+
+def face_colors(axes: Axes) -> np.ndarray:
+    """The points' colours, `[feature 4]`; those of the lines are the same."""
+    (scatter,) = [one for one in axes.collections if isinstance(one, PathCollection)]
+    (lines,) = [one for one in axes.collections if isinstance(one, LineCollection)]
+    found = np.asarray(scatter.get_facecolor())
+    np.testing.assert_array_equal(found, np.asarray(lines.get_color()))
+    return found
