@@ -102,3 +102,33 @@ def sae_bridge() -> Any:
     return SAETransformerBridge.boot_transformers(
         "gpt2", hf_model=gpt2(), tokenizer=stand_in_tokenizer(), device="cpu"
     )
+
+
+def sae(hook_point: str) -> Any:
+    """An SAE of SAELens' with random weights, for a hook point of `sae_bridge`."""
+    import torch
+    from sae_lens.saes.sae import SAEMetadata
+    from sae_lens.saes.standard_sae import StandardSAE, StandardSAEConfig
+
+    metadata = SAEMetadata(hook_name=hook_point)
+    made = StandardSAE(StandardSAEConfig(d_in=4, d_sae=6, metadata=metadata))
+    torch.manual_seed(1)
+    for parameter in made.parameters():
+        parameter.data.normal_()
+    return made
+
+
+def transcoder(hook_in: str, hook_out: str) -> Any:
+    """A transcoder of SAELens' with random weights, between two hook points of `sae_bridge`."""
+    import torch
+    from sae_lens.saes.sae import SAEMetadata
+    from sae_lens.saes.transcoder import Transcoder, TranscoderConfig
+
+    metadata = SAEMetadata(hook_name=hook_in, hook_name_out=hook_out)
+    made = Transcoder(
+        TranscoderConfig(d_in=4, d_out=4, d_sae=6, apply_b_dec_to_input=False, metadata=metadata)
+    )
+    torch.manual_seed(2)
+    for parameter in made.parameters():
+        parameter.data.normal_()
+    return made

@@ -9,13 +9,24 @@ _here = Room("sae_lens", "saelens")
 _BOTH = ("6.54.12/3.9.0", "6.54.12/4.3.0")
 _ON_3 = ("6.54.12/3.9.0",)
 
+_ATTACHING = {
+    f"sae_lens.analysis.{name}": wrap
+    # Beside TransformerLens 4 there is the bridge alone.
+    for name, wrap in {
+        "hooked_sae_transformer:HookedSAETransformer.add_sae?": "wrap_add_sae",
+        "hooked_sae_transformer:HookedSAETransformer._reset_sae?": "wrap_reset_sae",
+        "sae_transformer_bridge:SAETransformerBridge.add_sae": "wrap_add_sae",
+        "sae_transformer_bridge:SAETransformerBridge._reset_sae": "wrap_reset_sae",
+    }.items()
+}
+
 SAE_LENS: tuple[FixSpec, ...] = (
     _here.runtime(
         "aliases-silent-on-sae-bridge",
         symptom="hooks under blocks.0.hook_resid_pre and every other alias never fire on "
         "SAETransformerBridge, nor are they cached; run_evals on it ends in ZeroDivisionError",
         targets=("sae_lens.analysis.sae_transformer_bridge:SAETransformerBridge.hook_dict",),
-        present_in=("6.54.12/3.9.0",),
+        present_in=_ON_3,
     ),
     _here.runtime(
         "default-sizes-refused",
@@ -26,6 +37,19 @@ SAE_LENS: tuple[FixSpec, ...] = (
             "sae_lens.training.activations_store:ActivationsStore.get_multi_hook_data_loader",
         ),
         present_in=_ON_3,
+    ),
+    _here.runtime(
+        "dictionaries-on-one-hook-point-leak",
+        symptom="of an SAE and a transcoder that read one hook point one stays in the model after saes(), "
+        "and the transcoder reads the wrong activation",
+        targets=_ATTACHING
+        | {
+            "sae_lens.analysis.hooked_sae_transformer:_SAEWrapper.forward": "wrap_forward",
+            "sae_lens.analysis.hooked_sae_transformer:HookedSAETransformer.saes?": "wrap_saes",
+            "sae_lens.analysis.sae_transformer_bridge:SAETransformerBridge.saes": "wrap_saes",
+        },
+        present_in=_ON_3,
+        touches=("hook-point-dead-after-sae",),
     ),
     _here.runtime(
         "documents-not-separated-without-bos",
@@ -50,11 +74,30 @@ SAE_LENS: tuple[FixSpec, ...] = (
         present_in=_ON_3,
     ),
     _here.runtime(
+        "hook-point-dead-after-sae",
+        symptom="a hook point of SAETransformerBridge is dead, or fires twice in compatibility mode, after "
+        "one run_with_saes",
+        targets={name: wrap for name, wrap in _ATTACHING.items() if "Bridge" in name},
+        present_in=_ON_3,
+    ),
+    _here.runtime(
         "hook-z-dictionary-refused",
         symptom="a dictionary trained at hook_z with the default settings cannot be attached to a "
         "HookedSAETransformer",
         targets=("sae_lens.analysis.hooked_sae_transformer:_SAEWrapper.forward",),
         present_in=_ON_3,
+    ),
+    _here.runtime(
+        "hooks-on-sae-outlive-it",
+        symptom="a hook on the latents of an attached SAE goes on acting after the SAE is detached, in "
+        "other models too",
+        targets={
+            "sae_lens.analysis.hooked_sae_transformer:_SAEWrapper.__init__": "wrap_init",
+            "sae_lens.analysis.hooked_sae_transformer:_SAEWrapper.forward": "wrap_forward",
+            "sae_lens.analysis.sae_transformer_bridge:SAETransformerBridge.hook_dict": "wrap_hook_dict",
+        },
+        present_in=_ON_3,
+        bug="https://github.com/decoderesearch/SAELens/pull/278",
     ),
     _here.runtime(
         "interrupted-training-loses-weights",
@@ -120,10 +163,33 @@ SAE_LENS: tuple[FixSpec, ...] = (
         present_in=("6.37.2",),
     ),
     _here.runtime(
+        "user-hooks-lost-on-attach",
+        symptom="hooks at a hook point, permanent ones too, are lost for good when an SAE is attached there",
+        targets=_ATTACHING
+        | {
+            "sae_lens.analysis.hooked_sae_transformer:_SAEWrapper.forward": "wrap_forward",
+            "sae_lens.analysis.hooked_sae_transformer:HookedSAETransformer.hook_points?": (
+                "wrap_hook_points"
+            ),
+            "sae_lens.analysis.sae_transformer_bridge:SAETransformerBridge.hook_points": (
+                "wrap_hook_points"
+            ),
+            "sae_lens.analysis.sae_transformer_bridge:SAETransformerBridge.reset_hooks": "wrap_over_all",
+            "sae_lens.analysis.sae_transformer_bridge:SAETransformerBridge.remove_all_hook_fns": (
+                "wrap_over_all"
+            ),
+            "sae_lens.analysis.sae_transformer_bridge:SAETransformerBridge.clear_contexts": (
+                "wrap_over_all"
+            ),
+        },
+        present_in=_ON_3,
+        touches=("hook-point-dead-after-sae",),
+    ),
+    _here.runtime(
         "w-skip-dropped-on-attach",
         symptom="a SkipTranscoder attached to a model computes without its skip connection",
         targets=("sae_lens.analysis.hooked_sae_transformer:_SAEWrapper.forward",),
-        present_in=("6.54.12/3.9.0",),
+        present_in=_ON_3,
     ),
     _here.runtime(
         "zero-ablation-of-excluded-tokens",
