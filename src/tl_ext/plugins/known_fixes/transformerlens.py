@@ -61,6 +61,19 @@ TRANSFORMER_LENS: tuple[FixSpec, ...] = (
         needed_by="Qwen2ForSequenceClassification, Qwen2ForTokenClassification, Qwen2Model",
     ),
     _here.runtime(
+        "left-padded-tokens-attended-to",
+        symptom="forward and run_with_cache attend to the padding of left-padded tokens, which "
+        "HookedTransformer masked: other logits than for the same texts as strings",
+        targets={
+            "transformer_lens.model_bridge:TransformerBridge.forward": "wrap_forward",
+            "transformer_lens.model_bridge:TransformerBridge._generate_tokens": (
+                "wrap_generate_tokens"
+            ),
+        },
+        present_in=_BOTH,
+        recommended=False,
+    ),
+    _here.runtime(
         "multi-token-prefix",
         symptom="a prefix of several tokens (ChatGLM's [gMASK] sop) is taken for one BOS token: EOS "
         "follows it, to_single_token fails, prepend_bos=False keeps it",
