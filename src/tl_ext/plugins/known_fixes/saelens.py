@@ -29,6 +29,30 @@ SAE_LENS: tuple[FixSpec, ...] = (
         present_in=_ON_3,
     ),
     _here.runtime(
+        "decode-scales-by-another-input",
+        symptom="with layer_norm, decoding latents of one input after encoding another is silently "
+        "wrong, and decoding twice an error",
+        targets={
+            "sae_lens.saes.gated_sae:GatedSAE.encode": "wrap_encode",
+            "sae_lens.saes.gated_sae:GatedSAE.decode": "wrap_decode",
+            "sae_lens.saes.jumprelu_sae:JumpReLUSAE.encode": "wrap_encode",
+            "sae_lens.saes.jumprelu_sae:JumpReLUSAE.decode": "wrap_decode",
+            "sae_lens.saes.matching_pursuit_sae:MatchingPursuitSAE.encode": "wrap_encode",
+            "sae_lens.saes.matching_pursuit_sae:MatchingPursuitSAE.decode": "wrap_decode",
+            "sae_lens.saes.matching_pursuit_sae:MatchingPursuitTrainingSAE.decode": "wrap_decode",
+            "sae_lens.saes.sae:TrainingSAE.encode": "wrap_encode",
+            "sae_lens.saes.sae:TrainingSAE.decode": "wrap_decode",
+            "sae_lens.saes.standard_sae:StandardSAE.encode": "wrap_encode",
+            "sae_lens.saes.standard_sae:StandardSAE.decode": "wrap_decode",
+            "sae_lens.saes.temporal_sae:TemporalSAE.encode": "wrap_encode",
+            "sae_lens.saes.temporal_sae:TemporalSAE.decode": "wrap_decode",
+            "sae_lens.saes.topk_sae:TopKSAE.encode": "wrap_encode",
+            "sae_lens.saes.topk_sae:TopKSAE.decode": "wrap_decode",
+            "sae_lens.saes.topk_sae:TopKTrainingSAE.decode": "wrap_decode",
+        },
+        present_in=_ON_3,
+    ),
+    _here.runtime(
         "default-sizes-refused",
         symptom='a training run with the default sizes ends in "Buffer size must be greater than or '
         'equal to batch size"',
@@ -129,6 +153,25 @@ SAE_LENS: tuple[FixSpec, ...] = (
         absent_in=("6.54.12/3.9.0",),
         bug="https://github.com/decoderesearch/SAELens/issues/738",
         needed_by="SAELens' own dictionaries and training beside TransformerLens 4",
+    ),
+    _here.runtime(
+        "padding-of-tokenised-data-trained-on",
+        symptom="the attention mask of a tokenised data set is ignored: padding is trained on, and "
+        "attended to on the left",
+        targets={
+            "sae_lens.training.activations_store:ActivationsStore._iterate_raw_dataset": "wrap_rows",
+            "sae_lens.training.activations_store:ActivationsStore.get_batch_tokens": "wrap_tokens",
+            "sae_lens.training.activations_store:ActivationsStore.get_activations": "wrap_activations",
+            "sae_lens.training.activations_store:ActivationsStore.get_multi_hook_activations": (
+                "wrap_activations"
+            ),
+            "sae_lens.training.activations_store:ActivationsStore.get_raw_llm_batch": "wrap_batch",
+            "sae_lens.training.activations_store:ActivationsStore._get_filtered_multi_hook_llm_batch": (
+                "wrap_batch"
+            ),
+            "sae_lens.training.activations_store:_filter_buffer_acts": "wrap_filter",
+        },
+        present_in=_ON_3,
     ),
     _here.runtime(
         "prefix-not-excluded",
