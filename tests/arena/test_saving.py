@@ -6,6 +6,7 @@ import io
 import os
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 from tests.arena.drawn import points
 
 from tl_ext.arena import animate_features_in_2d, plot_features_in_2d
+from tl_ext.arena.saving import _MOVING_DPI, pictures
 from tl_ext.errors import InputError, OutputError
 
 W3 = np.random.default_rng(0).normal(size=(3, 2, 4))
@@ -71,6 +73,25 @@ def test_the_timestep_that_is_shown_stays(tmp_path: Path) -> None:
     figure.save(tmp_path / "a.html")
     assert (figure.timestep, figure.get_dpi(), figure.canvas) == (2, dpi, canvas)
     np.testing.assert_array_equal(points(figure.axes[0]), W4[2, 0].T)
+
+
+def test_frames_are_what_a_still_of_the_timestep_is() -> None:
+    titles = [[f"{i}{t}" for i in "abc"] for t in range(5)]
+    options: dict[str, Any] = {
+        "colors": [0.1, 0.5, 1.0, 2.0],
+        "n_rows": 2,
+        "limits": float(np.abs(W4).max()),
+    }
+    figure = animate_features_in_2d(W4, title=list("ABCDE"), titles=titles, **options)
+    for timestep, frame in enumerate(pictures(figure)):
+        still = plot_features_in_2d(
+            W4[timestep], title="ABCDE"[timestep], titles=titles[timestep], **options
+        )
+        still.set_dpi(_MOVING_DPI)
+        canvas: Any = still.canvas
+        canvas.draw()
+        alone = np.asarray(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
+        np.testing.assert_array_equal(np.asarray(frame), alone)
 
 
 def test_an_interrupted_write_leaves_the_old_file(

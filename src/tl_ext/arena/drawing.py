@@ -23,6 +23,7 @@ from tl_ext.arena.wording import is_mathematics, wrapped
 from tl_ext.errors import InputError
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.text import Text
 
@@ -122,6 +123,10 @@ class FeatureFigure(Figure):
         rgba = self.plan.colors.rgba[self._timestep]
         for panel, one, colors, text in zip(self._panels, vectors, rgba, titles, strict=True):
             panel.show(one, colors, text)
+
+    def moving_artists(self) -> list[Artist]:
+        """All that `show_timestep` changes, in the order in which it is drawn."""
+        return [self._title, *(one for panel in self._panels for one in panel.moving_artists())]
 
     def save(self, path: str | Path) -> Path:
         """Write the figure; the file appears under its name only when it is complete.
@@ -230,12 +235,15 @@ class _Panel:
     def __init__(self, axes: Axes, n_features: int, reach: float) -> None:
         width, size = _weights(n_features)
         self._axes = axes
-        self._lines = LineCollection([], linewidths=width, capstyle="round", zorder=2)
+        self._lines = LineCollection([], linewidths=width, capstyle="round", zorder=2.6)
         self._lines.set_clip_on(False)
         axes.add_collection(self._lines, autolim=False)
         self._points: PathCollection = axes.scatter(
             [], [], s=size**2, linewidths=0.12 * size, edgecolors="white", zorder=3, clip_on=False
         )
+
+    def moving_artists(self) -> list[Artist]:
+        return [self._lines, self._points, self._axes.title]
 
     def show(self, vectors: Array, rgba: Array, title: str) -> None:
         ends = vectors.T
@@ -268,7 +276,7 @@ def _dress(axes: Axes, reach: float, *, across: bool, up: bool) -> None:
     axes.axvline(0, color=_CROSS, linewidth=0.8, zorder=1)
     for spine in axes.spines.values():
         spine.set(color=_FRAME, linewidth=0.8)
-    axes.set_title("", fontsize=_PANEL_TITLE_SIZE, color=INK, pad=4.5, linespacing=1.1)
+    axes.set_title("", fontsize=_PANEL_TITLE_SIZE, color=INK, y=1.0, pad=4.5, linespacing=1.1)
 
 
 def _write(text: Text, words: str) -> None:

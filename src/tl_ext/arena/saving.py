@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import html
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from string import Template
@@ -21,6 +22,8 @@ from tl_ext.errors import InputError
 from tl_ext.files import write_whole
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+
     from tl_ext.arena.drawing import FeatureFigure
 
 STILL = (".png", ".svg", ".pdf")
@@ -121,14 +124,32 @@ def pictures(figure: FeatureFigure) -> Iterator[Image.Image]:
     try:
         with kept_timestep(figure):
             figure.set_dpi(_MOVING_DPI)
-            agg = FigureCanvasAgg(figure)
+            agg, moving = FigureCanvasAgg(figure), figure.moving_artists()
+            with _hidden(moving):
+                agg.draw()
+            # Most of the time goes into axes and ticks, which stay.
+            background = agg.copy_from_bbox(figure.bbox)
             for timestep in range(figure.plan.features.n_timesteps):
                 figure.show_timestep(timestep)
-                agg.draw()
+                agg.restore_region(background)
+                for artist in moving:
+                    figure.draw_artist(artist)
                 yield Image.fromarray(np.asarray(agg.buffer_rgba())).convert("RGB")
     finally:
         figure.set_dpi(dpi)
         figure.set_canvas(canvas)
+
+
+@contextmanager
+def _hidden(artists: Sequence[Artist]) -> Iterator[None]:
+    """Draw without some artists."""
+    for artist in artists:
+        artist.set_visible(False)
+    try:
+        yield
+    finally:
+        for artist in artists:
+            artist.set_visible(True)
 
 
 def page(figure: FeatureFigure) -> str:
