@@ -318,10 +318,14 @@ def _wrapped(wrap: Callable[[Any], Any], below: Any) -> Any:
 
 def _strays(slots: Iterable[_Slot]) -> tuple[str, ...]:
     """Names in loaded modules that hold the original of a slot, or a value of its chain."""
-    declared = {(id(slot.owner), slot.name) for slot in slots}
+    # `from x import f` copies what a module holds; a method is looked up in its class.
+    copied = [slot for slot in slots if isinstance(slot.owner, type(sys))]
+    if not copied:
+        return ()
+    declared = {(id(slot.owner), slot.name) for slot in copied}
     watched = {
         id(value)
-        for slot in slots
+        for slot in copied
         for value in (slot.original, *(layer.value for layer in slot.layers))
     }
     found = []
