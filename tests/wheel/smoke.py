@@ -50,6 +50,15 @@ def command(*arguments: str) -> str:
     return done.stdout
 
 
+def patches_and_fixes() -> None:
+    patches = command("patches", "list", "--json")
+    for slug in ("registered-adapters-ignored-by-boot", "prefix-not-excluded"):
+        assert f'"{slug}"' in patches, f"tl-ext patches list says nothing of {slug}"
+    assert "as recorded" in command("fixes", "probe", "registered-adapters-ignored-by-boot")
+    command("fixes", "status", "registered-adapters-ignored-by-boot")
+    command("patches", "status", "registered-adapters-ignored-by-boot")
+
+
 def embedded_model_runs() -> None:
     import torch
 
@@ -80,6 +89,7 @@ def main() -> None:
         carried()
     assert "study" in command("--help")
     command("plugins")
+    patches_and_fixes()
     embedded_model_runs()
     print(f"tl-ext {metadata.version('tl-ext')}: smoke test passed")
 

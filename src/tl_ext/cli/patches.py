@@ -143,6 +143,53 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command()
+def export(
+    slugs: Annotated[
+        list[str], typer.Argument(metavar="SLUG...", help="Which; what they require comes along.")
+    ],
+    to: Annotated[Path, typer.Option(help="A git checkout of upstream: its root.")],
+    branch: Annotated[
+        str | None, typer.Option(help="The branch to make; tl-ext/SLUG where it is not named.")
+    ] = None,
+    descriptions: Annotated[
+        Path | None,
+        typer.Option(help="Write a description per patch into this folder instead of printing it."),
+    ] = None,
+) -> None:
+    """Lay patches as commits on a new branch of a checkout, each with a description for its pull request.
+
+    Example: tl-ext patches export rotary-base-not-read --to ../TransformerLens
+    """
+    from tl_ext import fixes
+    from tl_ext.errors import InputError
+    from tl_ext.files import write_whole
+    from tl_ext.fixes.describing import pull_request
+    from tl_ext.fixes.exporting import export
+    from tl_ext.fixes.patches import with_requirements
+
+    named = _chosen(slugs, fixes.every_patch())
+    places = {(patch.upstream, patch.base) for patch in named}
+    if len(places) > 1:
+        listed = " and ".join(" ".join(place) for place in sorted(places))
+        raise InputError(f"These patches are made against {listed}: export each apart.")
+    wanted = with_requirements([patch.slug for patch in named], fixes.series(*places.pop()))
+    if descriptions is not None and descriptions.exists() and not descriptions.is_dir():
+        raise InputError(f"--descriptions {descriptions}: a folder is expected.")
+    done = export(wanted, to, branch=branch or f"tl-ext/{named[-1].slug}")
+    for slug, commit in done.commits.items():
+        typer.echo(f"{commit[:10]} {slug}", err=True)
+    typer.echo(f"on branch {done.branch} of {to}, which is checked out", err=True)
+    for patch in wanted:
+        text = pull_request(patch)
+        if descriptions is None:
+            typer.echo(text)
+        else:
+            write_whole(descriptions / f"{patch.path.stem}.md", text.encode())
+    if descriptions is not None:
+        typer.echo(f"{len(wanted)} descriptions in {descriptions}", err=True)
+
+
 def _chosen(slugs: list[str] | None, every: list[Patch]) -> list[Patch]:
     """The patches asked for, or all; one that is not there ends the command before anything runs."""
     from tl_ext.errors import nearest
