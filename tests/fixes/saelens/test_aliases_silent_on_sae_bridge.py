@@ -57,8 +57,11 @@ def test_an_edit_does_what_it_does_to_a_bridge(name: str, compatible: bool) -> N
 
 
 @pytest.mark.parametrize("name", ["blocks.1.hook_resid_pre", "blocks.1.hook_mlp_out"])
-def test_an_attached_dictionary_is_found_under_both_names(name: str) -> None:
+@pytest.mark.parametrize("compatible", [False, True])
+def test_an_attached_dictionary_is_found_under_both_names(name: str, compatible: bool) -> None:
     model, dictionary = bridge(), sae(name)
+    if compatible:
+        model.enable_compatibility_mode(disable_warnings=True, no_processing=True)
     own = model._resolve_hook_name(name)
     with fixes.applied(SLUG), torch.no_grad():
         _, cache = model.run_with_cache_with_saes(IDS, saes=[dictionary])

@@ -2,9 +2,9 @@
 
 `SAETransformerBridge.hook_dict` holds the bridge's own names alone (`blocks.0.hook_in`), where
 `TransformerBridge.hook_dict` holds TransformerLens' names too. On TransformerLens 3.9 a hook under such a
-name never fires and its activation is missing from the cache, without a word; on 4.x both are refused.
-What looks a name up by itself falls with it: `run_evals` compares a model with itself and ends in
-ZeroDivisionError.
+name never fires and its activation is missing from the cache, without a word. What looks a name up by
+itself falls with it: `run_evals` compares a model with itself and ends in ZeroDivisionError. On 4.x, where
+a bridge keeps its aliases elsewhere too, the names of an attached dictionary alone are missing.
 
 Under the fix the aliases are there, as on a TransformerBridge, and so are those of an attached
 dictionary, `blocks.0.hook_resid_pre.hook_sae_acts_post`. While a dictionary is attached, the name of the
@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 from tl_ext.fixes.probing import Finding, State
-from tl_ext.fixes.tiny import sae_bridge
+from tl_ext.fixes.tiny import sae, sae_bridge
 
 SLUG = "aliases-silent-on-sae-bridge"
 
@@ -45,6 +45,8 @@ def wrap(hook_dict: property) -> property:
             if isinstance(point, HookPoint):
                 hooks.setdefault(name, point)
                 continue
+            # On 4.x, and in compatibility mode, an alias goes on naming what was there.
+            hooks.pop(name, None)
             for last, hook in inner.get(id(point), {}).items():
                 hooks.setdefault(f"{name}.{last}", hook)
         return hooks
@@ -65,22 +67,24 @@ def _inside(bridge: Any) -> dict[int, dict[str, Any]]:
 
 
 def probe() -> Finding:
-    """Hook a tiny bridge by a name of TransformerLens', and cache under it.
+    """Hook a tiny bridge by a name of TransformerLens', cache under it, and attach a dictionary there.
 
     Returns:
-        PRESENT where the hook does not fire or the cache lacks the name, ABSENT where neither is so.
+        PRESENT where the hook does not fire, the cache lacks the name or the dictionary's latents have no
+        name that begins with it; ABSENT otherwise.
     """
     import torch
 
     bridge, name, fired = sae_bridge(), "blocks.0.hook_resid_pre", []
     ids = torch.tensor([[1, 2, 3]])
-    try:
-        bridge.run_with_hooks(ids, fwd_hooks=[(name, lambda x, hook: fired.append(hook))])
-        cached = name in bridge.run_with_cache(ids)[1]
-    except KeyError as error:
-        return Finding(State.PRESENT, f"a hook under {name} is refused: {error}")
+    bridge.run_with_hooks(ids, fwd_hooks=[(name, lambda x, hook: fired.append(hook))])
+    cached = name in bridge.run_with_cache(ids)[1]
     if not fired or not cached:
         return Finding(
             State.PRESENT, f"a hook under {name} fires {len(fired)} times; cached: {cached}"
         )
-    return Finding(State.ABSENT, f"a hook under {name} fires, and its activation is cached")
+    with bridge.saes([sae(name)]):
+        latents = f"{name}.hook_sae_acts_post"
+        if latents not in bridge.hook_dict:
+            return Finding(State.PRESENT, f"with an SAE attached there is no {latents}")
+    return Finding(State.ABSENT, f"{name} is hooked and cached, an SAE's latents there have a name")

@@ -26,7 +26,7 @@ SAE_LENS: tuple[FixSpec, ...] = (
         symptom="hooks under blocks.0.hook_resid_pre and every other alias never fire on "
         "SAETransformerBridge, nor are they cached; run_evals on it ends in ZeroDivisionError",
         targets=("sae_lens.analysis.sae_transformer_bridge:SAETransformerBridge.hook_dict",),
-        present_in=_ON_3,
+        present_in=_BOTH,
     ),
     _here.runtime(
         "decode-scales-by-another-input",
@@ -72,7 +72,7 @@ SAE_LENS: tuple[FixSpec, ...] = (
             "sae_lens.analysis.hooked_sae_transformer:HookedSAETransformer.saes?": "wrap_saes",
             "sae_lens.analysis.sae_transformer_bridge:SAETransformerBridge.saes": "wrap_saes",
         },
-        present_in=_ON_3,
+        present_in=_BOTH,
         touches=("hook-point-dead-after-sae",),
     ),
     _here.runtime(
@@ -102,7 +102,7 @@ SAE_LENS: tuple[FixSpec, ...] = (
         symptom="a hook point of SAETransformerBridge is dead, or fires twice in compatibility mode, after "
         "one run_with_saes",
         targets={name: wrap for name, wrap in _ATTACHING.items() if "Bridge" in name},
-        present_in=_ON_3,
+        present_in=_BOTH,
     ),
     _here.runtime(
         "hook-z-dictionary-refused",
@@ -120,7 +120,7 @@ SAE_LENS: tuple[FixSpec, ...] = (
             "sae_lens.analysis.hooked_sae_transformer:_SAEWrapper.forward": "wrap_forward",
             "sae_lens.analysis.sae_transformer_bridge:SAETransformerBridge.hook_dict": "wrap_hook_dict",
         },
-        present_in=_ON_3,
+        present_in=_BOTH,
         bug="https://github.com/decoderesearch/SAELens/pull/278",
     ),
     _here.runtime(
@@ -225,14 +225,14 @@ SAE_LENS: tuple[FixSpec, ...] = (
                 "wrap_over_all"
             ),
         },
-        present_in=_ON_3,
+        present_in=_BOTH,
         touches=("hook-point-dead-after-sae",),
     ),
     _here.runtime(
         "w-skip-dropped-on-attach",
         symptom="a SkipTranscoder attached to a model computes without its skip connection",
         targets=("sae_lens.analysis.hooked_sae_transformer:_SAEWrapper.forward",),
-        present_in=_ON_3,
+        present_in=_BOTH,
     ),
     _here.runtime(
         "zero-ablation-of-excluded-tokens",
