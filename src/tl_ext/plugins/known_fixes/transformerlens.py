@@ -61,6 +61,20 @@ TRANSFORMER_LENS: tuple[FixSpec, ...] = (
         needed_by="Qwen2ForSequenceClassification, Qwen2ForTokenClassification, Qwen2Model",
     ),
     _here.runtime(
+        "hook-name-is-not-the-one-asked-for",
+        symptom="inside a hook on blocks.1.hook_resid_post hook.name is blocks.1.hook_out, in "
+        "compatibility mode too",
+        targets={
+            "transformer_lens.model_bridge:TransformerBridge.run_with_hooks": "wrap_hooks",
+            "transformer_lens.model_bridge:TransformerBridge.hooks": "wrap_hooks",
+            "transformer_lens.model_bridge:TransformerBridge.add_hook": "wrap_add_hook",
+            "transformer_lens.hook_points:HookPoint.add_hook": "wrap_add_hook_of_a_point",
+        },
+        present_in=_BOTH,
+        # Code that has got used to the bridge keeps activations by its names.
+        recommended=False,
+    ),
+    _here.runtime(
         "left-padded-tokens-attended-to",
         symptom="forward and run_with_cache attend to the padding of left-padded tokens, which "
         "HookedTransformer masked: other logits than for the same texts as strings",
@@ -72,6 +86,21 @@ TRANSFORMER_LENS: tuple[FixSpec, ...] = (
         },
         present_in=_BOTH,
         recommended=False,
+    ),
+    _here.runtime(
+        "mistyped-hook-names-ignored",
+        symptom="a hook at a name that does not exist, or such a name in names_filter, is ignored "
+        "without a word",
+        targets={
+            "transformer_lens.model_bridge:TransformerBridge.run_with_hooks": "wrap_hooks",
+            "transformer_lens.model_bridge:TransformerBridge.hooks": "wrap_hooks",
+            "transformer_lens.model_bridge:TransformerBridge.run_with_cache": "wrap_names_filter",
+            # 4.x
+            "transformer_lens.model_bridge:TransformerBridge.get_caching_hooks?": (
+                "wrap_names_filter"
+            ),
+        },
+        present_in=_BOTH,
     ),
     _here.runtime(
         "multi-token-prefix",
