@@ -142,8 +142,8 @@ class _Named:
         object.__setattr__(self, "_point", point)
         object.__setattr__(self, "name", name)
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[misc]
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
         return type(self._point)
 
     def __getattr__(self, name: str) -> Any:
