@@ -67,7 +67,7 @@ wheel: .venv/.ready
 test-tl4: .venv-tl4/.ready
 	.venv-tl4/bin/python -m pytest -n $(JOBS) --dist loadfile -m "not saelens" $(PYTEST_ARGS)
 
-# SAELens beside TransformerLens 4: installed without its own pins, says whether it imports.
+# SAELens beside TransformerLens 4: installed without its own pins, under the fix it needs there.
 smoke-tl4-sae: .venv-tl4-sae/.ready
 	.venv-tl4-sae/bin/python tests/wheel/smoke.py --beside-saelens
 

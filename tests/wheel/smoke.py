@@ -1,7 +1,7 @@
 """Run by `make wheel` in an environment that holds the wheel and what it asks for, and nothing else.
 
-With --beside-saelens: run where SAELens was installed beside TransformerLens 4 without its own pins;
-says whether sae_lens imports there, and that tl_ext works either way.
+With --beside-saelens: run where SAELens was installed beside TransformerLens 4 without its own pins.
+There sae_lens does not import by itself, and under the fix does what `beside_saelens.py` checks.
 """
 
 from __future__ import annotations
@@ -72,19 +72,25 @@ def embedded_model_runs() -> None:
     assert len(tl_ext.load_dictionaries("testbed://")) > 0
 
 
-def saelens() -> str:
+def beside_saelens() -> None:
+    """SAELens beside TransformerLens 4: fails by itself, works under the fix."""
+    import_time = "no-import-beside-transformerlens-4"
+    versions = f"{metadata.version('sae-lens')} beside {metadata.version('transformer-lens')}"
     try:
         import_module("sae_lens")
     except ImportError as error:
-        return f"does not import ({error})"
-    return "imports"
+        print(f"sae-lens {versions}, without the fix: {error}")
+    else:
+        raise AssertionError(f"sae-lens {versions} imports by itself: the fix is not needed here")
+    script = Path(__file__).with_name("beside_saelens.py")
+    print(command("fixes", "run", import_time, "--", str(script)))
+    print(command("fixes", "check", import_time))
 
 
 def main() -> None:
     imports()
     if "--beside-saelens" in sys.argv:
-        versions = f"transformer-lens {metadata.version('transformer-lens')}"
-        print(f"sae-lens {metadata.version('sae-lens')} beside {versions} {saelens()}")
+        beside_saelens()
     else:
         carried()
     assert "study" in command("--help")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from tl_ext.cli.tables import show, table, write_json
+
+if TYPE_CHECKING:
+    from tl_ext.fixes import State
+    from tl_ext.plugins import FixSpec
 
 app = typer.Typer(
     help="Upstream bugs: list them, probe for them, check their fixes, run a script with them.",
@@ -106,10 +110,11 @@ def probe(slugs: Slugs = None, tree: Tree = None, as_json: AsJson = False) -> No
 
 @app.command()
 def check(slugs: Slugs = None) -> None:
-    """Prove runtime fixes: the bug before, none with the fix, the bug again after taking it back.
+    """Prove fixes: the bug before, none with the fix, the bug again after taking it back.
 
-    A bug that is absent here needs no fix, and is said to be absent, as is one of a package that is
-    not installed. Ends with status 1 where a fix does not do what it should.
+    An import-time fix is proved in processes of its own. A bug that is absent here needs no fix, and is
+    said to be absent, as is one of a package that is not installed. Ends with status 1 where a fix does
+    not do what it should.
     """
     from importlib.util import find_spec
 
@@ -120,25 +125,23 @@ def check(slugs: Slugs = None) -> None:
     shown = table("slug", "before", "with the fix", "after", "")
     failed = False
     for slug in _chosen(slugs, list(specs)):
-        before = fixes.probe(slug).state
-        if specs[slug].kind != "runtime":
-            shown.add_row(slug, str(before), "", "", f"{specs[slug].kind}: see its patch")
+        spec = specs[slug]
+        try:
+            before, during, after = _states(spec)
+        except FixError as error:
+            failed = True
+            shown.add_row(slug, "", "", "", str(error))
+            continue
+        if spec.kind not in ("runtime", "import-time"):
+            shown.add_row(slug, str(before), "", "", f"{spec.kind}: see its patch")
             continue
         if before is not fixes.State.PRESENT:
-            installed = find_spec(specs[slug].upstream) is not None
+            installed = find_spec(spec.upstream) is not None
             failed |= installed and before is fixes.State.UNKNOWN
             said = "nothing to fix here" if before is fixes.State.ABSENT else ""
             if not installed:
-                said = f"{specs[slug].upstream} is not installed"
+                said = f"{spec.upstream} is not installed"
             shown.add_row(slug, str(before), "", "", said)
-            continue
-        try:
-            with fixes.applied(slug):
-                during = fixes.probe(slug).state
-            after = fixes.probe(slug).state
-        except FixError as error:
-            failed = True
-            shown.add_row(slug, str(before), "", "", str(error))
             continue
         right = during is fixes.State.ABSENT and after is fixes.State.PRESENT
         failed |= not right
@@ -146,6 +149,21 @@ def check(slugs: Slugs = None) -> None:
     show(shown)
     if failed:
         raise typer.Exit(1)
+
+
+def _states(spec: FixSpec) -> tuple[State, State | None, State | None]:
+    """What a fix's probe says before, with it, and after; the last two where there is a bug to fix."""
+    from tl_ext import fixes
+    from tl_ext.fixes import apart
+
+    before = fixes.probe(spec.slug).state
+    if before is not fixes.State.PRESENT or spec.kind not in ("runtime", "import-time"):
+        return before, None, None
+    if spec.kind == "import-time":
+        return apart.states(spec.slug)
+    with fixes.applied(spec.slug):
+        during = fixes.probe(spec.slug).state
+    return before, during, fixes.probe(spec.slug).state
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """SAELens' releases and SAELens' own objects.
 
 A release whose files are in SAELens' folder format is fetched and read here, without importing
-sae_lens, which TransformerLens 4 makes impossible; only its list of releases is read, as a file. All
+sae_lens, which beside TransformerLens 4 needs a fix; only its list of releases is read, as a file. All
 other formats go through SAELens' converters, and architectures that are not computed here through a
 wrapper of its own classes.
 """
@@ -438,8 +438,10 @@ def _need_saelens(release: Release) -> None:
     if not upstream.saelens_usable():
         raise DictionaryError(
             f"{release.name} is stored in the format {release.converter!r}, which SAELens alone "
-            "converts, and SAELens cannot be imported beside TransformerLens 4. In an environment with "
-            "tl-ext[sae] (TransformerLens 3) load it with SAELens, save_model(folder), and read that "
+            "converts, and SAELens cannot be imported here. Beside TransformerLens 4 install its needs, "
+            "tl-ext[sae-deps], and sae-lens itself without them (pip install --no-deps sae-lens), and "
+            "apply the fix no-import-beside-transformerlens-4 before anything imports it; or load it "
+            "with SAELens beside TransformerLens 3, tl-ext[sae], save_model(folder), and read that "
             "folder here."
         )
 
