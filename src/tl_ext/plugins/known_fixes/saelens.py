@@ -24,7 +24,8 @@ SAE_LENS: tuple[FixSpec, ...] = (
     _here.runtime(
         "aliases-silent-on-sae-bridge",
         symptom="hooks under blocks.0.hook_resid_pre and every other alias never fire on "
-        "SAETransformerBridge, nor are they cached; run_evals on it ends in ZeroDivisionError",
+        "SAETransformerBridge, nor are they cached; run_evals on it ends in ZeroDivisionError; on "
+        "TransformerLens 4 what is in an attached dictionary has no such name",
         targets=("sae_lens.analysis.sae_transformer_bridge:SAETransformerBridge.hook_dict",),
         present_in=_BOTH,
     ),
@@ -60,7 +61,7 @@ SAE_LENS: tuple[FixSpec, ...] = (
             "sae_lens.training.activations_store:ActivationsStore.get_data_loader",
             "sae_lens.training.activations_store:ActivationsStore.get_multi_hook_data_loader",
         ),
-        present_in=_ON_3,
+        present_in=_BOTH,
     ),
     _here.runtime(
         "dictionaries-on-one-hook-point-leak",
@@ -95,7 +96,7 @@ SAE_LENS: tuple[FixSpec, ...] = (
                 "wrap_several"
             ),
         },
-        present_in=_ON_3,
+        present_in=_BOTH,
     ),
     _here.runtime(
         "hook-point-dead-after-sae",
@@ -109,7 +110,7 @@ SAE_LENS: tuple[FixSpec, ...] = (
         symptom="a dictionary trained at hook_z with the default settings cannot be attached to a "
         "HookedSAETransformer",
         targets=("sae_lens.analysis.hooked_sae_transformer:_SAEWrapper.forward",),
-        present_in=_ON_3,
+        present_in=_BOTH,
     ),
     _here.runtime(
         "hooks-on-sae-outlive-it",
@@ -131,7 +132,7 @@ SAE_LENS: tuple[FixSpec, ...] = (
             "sae_lens.llm_sae_training_runner:LanguageModelSAETrainingRunner"
             ".run_trainer_with_interruption_handling",
         ),
-        present_in=_ON_3,
+        present_in=_BOTH,
     ),
     _here.runtime(
         "load-model-knows-no-bridge",
@@ -196,7 +197,7 @@ SAE_LENS: tuple[FixSpec, ...] = (
             "sae_lens.multi_sae_training_runner:MultiSAETrainingRunner.__init__": "wrap_init",
             "sae_lens.multi_sae_training_runner:MultiSAETrainingRunner.run": "wrap_run",
         },
-        present_in=_ON_3,
+        present_in=_BOTH,
         recommended=False,
     ),
     _here.source_only(
