@@ -7,7 +7,6 @@ from tl_ext.plugins.specs import FixSpec
 
 _here = Room("sae_lens", "saelens")
 _BOTH = ("6.54.12/3.9.0", "6.54.12/4.3.0")
-_ON_3 = ("6.54.12/3.9.0",)
 
 _ATTACHING = {
     f"sae_lens.analysis.{name}": wrap
@@ -51,7 +50,7 @@ SAE_LENS: tuple[FixSpec, ...] = (
             "sae_lens.saes.topk_sae:TopKSAE.decode": "wrap_decode",
             "sae_lens.saes.topk_sae:TopKTrainingSAE.decode": "wrap_decode",
         },
-        present_in=_ON_3,
+        present_in=_BOTH,
     ),
     _here.runtime(
         "default-sizes-refused",
@@ -172,7 +171,7 @@ SAE_LENS: tuple[FixSpec, ...] = (
             ),
             "sae_lens.training.activations_store:_filter_buffer_acts": "wrap_filter",
         },
-        present_in=_ON_3,
+        present_in=_BOTH,
     ),
     _here.runtime(
         "prefix-not-excluded",
