@@ -3,7 +3,7 @@
 # make check        style, types, layers, docs, and the wheel in an empty environment
 # make calibration  how often each statistical test says "shown" where nothing is (minutes)
 # make verified     on which versions each architecture was verified, by running the tests that show it
-# make patches-table  the table of patches/README.md anew, from the fixes' rows and the patches' headers
+# make fixes-pages  patches/README.md and docs/known-fixes.md anew, from rows, docstrings and patch headers
 # make test-tl4     the tests in .venv-tl4 (TransformerLens 4.3.0, no SAELens)
 #
 # TORCH_INDEX=URL adds a package index, for another build of torch.
@@ -22,7 +22,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: study test verified patches-table calibration check lint types layers docs wheel test-tl4 smoke-tl4-sae setup pins clean
+.PHONY: study test verified fixes-pages calibration check lint types layers docs wheel test-tl4 smoke-tl4-sae setup pins clean
 
 # A study has the machine to itself.
 study: export OMP_NUM_THREADS := $(shell nproc)
@@ -37,7 +37,7 @@ verified: .venv/.ready .venv-tl4/.ready
 	$(BIN)/python -m tests.verified
 	.venv-tl4/bin/python -m tests.verified
 
-patches-table: .venv/.ready
+fixes-pages: .venv/.ready
 	$(BIN)/python -m tl_ext.fixes.describing
 
 calibration: .venv/.ready

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from tl_ext import fixes
 from tl_ext.cli import app
 from tl_ext.errors import FixError
-from tl_ext.fixes.describing import pull_request, readme
+from tl_ext.fixes.describing import page, pull_request, readme
 from tl_ext.fixes.exporting import export
 from tl_ext.fixes.git import git
 from tl_ext.fixes.patches import patches_root, series, with_requirements
@@ -125,8 +125,13 @@ def test_every_patch_can_be_described() -> None:
         assert patch.message and patch.message in text
 
 
+def test_the_page_of_fixes_is_made_of_rows() -> None:
+    file = Path(__file__).parents[2] / "docs" / "known-fixes.md"
+    assert file.read_text(encoding="utf-8") == page(), "run `make fixes-pages`"
+
+
 def test_the_table_of_patches_is_made_of_rows_and_headers() -> None:
     file = (patches_root() / "README.md").read_text(encoding="utf-8")
-    assert file == readme(file), "run `make patches-table`"
+    assert file == readme(file), "run `make fixes-pages`"
     for patch in fixes.every_patch():
         assert f"| `{patch.slug}` |" in file and f"`{patch.name}`" in file

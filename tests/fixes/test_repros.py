@@ -29,7 +29,9 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "sae_lens/09_bridge_hook_broken_after_detach": ("hook-point-dead-after-sae",),
     "sae_lens/10_run_evals_bridge_noop": ("aliases-silent-on-sae-bridge",),
     "sae_lens/13_seed_ignored": ("seed-never-read",),
+    "sae_lens/16_padding_trained_on": ("padding-of-tokenised-data-trained-on",),
     "sae_lens/17_hook_z_default_unattachable": ("hook-z-dictionary-refused",),
+    "sae_lens/18_layer_norm_state": ("decode-scales-by-another-input",),
     "sae_lens/19_hook_on_sae_survives_detach": ("hooks-on-sae-outlive-it",),
     "sae_lens/20_dtype_ignored": ("dtype-of-a-store-ignored",),
     "sae_lens/21_no_bos_silent": ("documents-not-separated-without-bos",),
@@ -45,6 +47,7 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     ),
     "transformer_lens/14_sae_reset_loses_hook_conversion": ("hook-point-dead-after-sae",),
     "transformer_lens/24_sae_bridge_alias_hooks_noop": ("aliases-silent-on-sae-bridge",),
+    "transformer_lens/28_left_padded_tokens_no_mask": ("left-padded-tokens-attended-to",),
     "transformer_lens/32_tokenizer_template_overwritten": ("callers-tokenizer-reloaded-at-boot",),
     "transformer_lens/19_olmo1_ln_hook_edit_crash": ("norm-without-gain-edit-crashes",),
 }

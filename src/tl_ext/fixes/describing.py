@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tl_ext.plugins.specs import FixSpec
 
 _HEAD = ("slug", "symptom", "releases", "patch", "test", "forwarded")
-BEGIN, END = "<!-- made by `make patches-table` -->", "<!-- end -->"
+BEGIN, END = "<!-- made by `make fixes-pages` -->", "<!-- end -->"
 
 
 def docstring(spec: FixSpec) -> str:
@@ -124,12 +124,50 @@ def readme(text: str) -> str:
     return f"{text[:begin]}\n\n{made}\n\n{text[end:]}"
 
 
+def page() -> str:
+    """docs/known-fixes.md: each fix with what its row says; mkdocs puts its docstring below."""
+    patched = {patch.slug: patch for patch in every_patch()}
+    parts = [
+        "# The fixes there are",
+        "Written by `make fixes-pages`, from the fixes' rows and docstrings. For SAELens a release is its "
+        "own and, after the stroke, TransformerLens' beside it.",
+    ]
+    titles = {"transformer_lens": "TransformerLens", "sae_lens": "SAELens", "arena": "ARENA"}
+    known = list(specs().values())
+    for upstream in dict.fromkeys(spec.upstream for spec in known):
+        parts.append(f"## {titles.get(upstream, upstream)}")
+        for spec in (one for one in known if one.upstream == upstream):
+            where = (
+                f"in {', '.join(spec.present_in)}" if spec.present_in else "releases not recorded"
+            )
+            if spec.absent_in:
+                where += f", not in {', '.join(spec.absent_in)}"
+            facts = [spec.kind, where]
+            if spec.takes_effect != "now":
+                facts.append(f"takes effect {spec.takes_effect}")
+            if not spec.recommended and spec.kind in ("runtime", "import-time"):
+                facts.append("not among the recommended")
+            if spec.slug in patched:
+                facts.append(f"patch `{patched[spec.slug].name}`")
+            if spec.bug:
+                facts.append(f"[reported]({spec.bug})")
+            module = spec.probe.partition(":")[0]
+            parts += [
+                f"### {spec.slug}",
+                f"*{'; '.join(facts)}*",
+                f"::: {module}\n    options:\n      members: []\n      show_root_heading: false\n"
+                "      show_root_toc_entry: false",
+            ]
+    return "\n\n".join(parts) + "\n"
+
+
 def main() -> None:
-    """Write the table into patches/README.md of a checkout."""
+    """Write what is made of rows, docstrings and headers, in the checkout this runs from."""
     from tl_ext.fixes.patches import patches_root
 
     file = patches_root() / "README.md"
     file.write_text(readme(file.read_text(encoding="utf-8")), encoding="utf-8")
+    (patches_root().parent / "docs" / "known-fixes.md").write_text(page(), encoding="utf-8")
 
 
 if __name__ == "__main__":
