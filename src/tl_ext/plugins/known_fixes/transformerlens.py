@@ -37,11 +37,35 @@ TRANSFORMER_LENS: tuple[FixSpec, ...] = (
         present_in=_BOTH,
     ),
     _here.runtime(
+        "delegated-attention-pattern-edits-dropped",
+        symptom="edits of hook_pattern and hook_attn_scores do nothing on GPT-J, GPT-Neo, OPT and XGLM, "
+        "and hook_attn_scores holds probabilities",
+        targets=(
+            "transformer_lens.model_bridge.generalized_components.attention:AttentionBridge.forward",
+        ),
+        present_in=_BOTH,
+    ),
+    _here.runtime(
         "final-norm-not-folded",
         symptom="logit_attrs leaves the final norm's gain out on GLM, GLM-4, OLMo-2, Nemotron and "
         "others: attributions do not sum to the logit difference",
         takes_effect="now",
         targets=("transformer_lens.weight_processing:ProcessWeights.process_weights",),
+        present_in=_BOTH,
+    ),
+    _here.runtime(
+        "folded-biases-in-float32",
+        symptom="a model in bfloat16 or float16 (Qwen2, GPT-J, GLM) fails at its next forward pass "
+        "after enable_compatibility_mode()",
+        targets=("transformer_lens.weight_processing:ProcessWeights.process_weights",),
+        present_in=("3.9.0",),
+        absent_in=("4.3.0",),
+    ),
+    _here.runtime(
+        "full-decomposition-before-post-norms",
+        symptom="get_full_resid_decomposition does not sum to the residual stream on Gemma-2 and 3, "
+        "GLM-4, OLMo-2 and 3",
+        targets=("transformer_lens.ActivationCache:ActivationCache.get_full_resid_decomposition",),
         present_in=_BOTH,
     ),
     _here.runtime(
@@ -146,6 +170,16 @@ TRANSFORMER_LENS: tuple[FixSpec, ...] = (
             ),
         },
         present_in=_BOTH,
+    ),
+    _here.runtime(
+        "processed-weights-not-moved",
+        symptom="bridge.to(dtype or device) after enable_compatibility_mode() leaves a gated MLP's "
+        "weights behind: the next forward pass fails",
+        targets=(
+            "transformer_lens.model_bridge.generalized_components.gated_mlp:GatedMLPBridge.forward",
+        ),
+        present_in=("3.9.0",),
+        absent_in=("4.3.0",),
     ),
     _here.runtime(
         "registered-adapters-ignored-by-boot",
