@@ -27,6 +27,14 @@ def test_list_names_every_patch() -> None:
     assert one["tests"] and set(one["tests"]) < set(one["files"])
 
 
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_lists_are_whole_in_a_terminal(columns: str) -> None:
+    done = runner.invoke(app, ["patches", "list"], env={"COLUMNS": columns})
+    text = " ".join(done.output.split())
+    for patch in fixes.every_patch():
+        assert f"{patch.name} {patch.slug} {patch.subject}" in text
+
+
 def test_status_says_whether_the_bug_is_here() -> None:
     done = runner.invoke(app, ["patches", "status", SLUG])
     assert done.exit_code == 0 and "PRESENT" in done.output and SLUG in done.output

@@ -58,6 +58,16 @@ def test_fixes_list() -> None:
     assert (one["upstream"], one["kind"]) == ("transformer_lens", "runtime")
 
 
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_slugs_and_symptoms_are_whole_in_a_terminal(columns: str) -> None:
+    # Columns of a table cut them into pieces of two letters.
+    done = runner.invoke(fixes_command.app, ["list"], env={"COLUMNS": columns})
+    assert max(map(len, done.output.splitlines())) <= int(columns)
+    text = " ".join(done.output.split())
+    for slug, spec in fixes.specs().items():
+        assert f"{slug} {spec.symptom}" in text
+
+
 def test_fixes_probe_and_check() -> None:
     done = runner.invoke(fixes_command.app, ["probe", SLUG])
     assert done.exit_code == 0 and "PRESENT" in done.output
@@ -109,6 +119,15 @@ def test_fixes_status() -> None:
     assert done.exit_code == 0 and SLUG in done.output
     (one,) = json.loads(runner.invoke(fixes_command.app, ["status", SLUG, "--json"]).output)
     assert (one["slug"], one["applied"]) == (SLUG, 0)
+
+
+def test_status_says_what_a_fix_wraps_here_and_leaves_nothing_in_effect() -> None:
+    done = runner.invoke(fixes_command.app, ["status", SLUG])
+    assert done.exit_code == 0, done.output
+    assert "wraps transformer_lens.factories" in done.output
+    assert not fixes.in_effect(SLUG)
+    (one,) = json.loads(runner.invoke(fixes_command.app, ["status", SLUG, "--json"]).output)
+    assert one["targets"] and not one["problem"]
 
 
 def test_a_script_runs_with_fixes_and_its_own_arguments(tmp_path: Path) -> None:

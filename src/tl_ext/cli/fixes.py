@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from tl_ext.cli.tables import show, table, write_json
+from tl_ext.cli.tables import entry, show, table, write_json
 
 if TYPE_CHECKING:
     from tl_ext.fixes import State
@@ -30,7 +30,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for programs."
 
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
-    """List the upstream bugs that are known, by slug."""
+    """List the upstream bugs that are known: what is seen of each, and how its fix is applied.
+
+    A runtime fix can be applied at any time and taken back; an import-time fix must come before the
+    upstream package is imported. Of a patch-only or source-only bug there is a patch alone.
+    """
     from tl_ext import fixes
 
     specs = fixes.specs()
@@ -54,10 +58,11 @@ def list_(as_json: AsJson = False) -> None:
             ]
         )
         return
-    shown = table("slug", "upstream", "kind", "takes effect", "symptom")
     for slug, spec in specs.items():
-        shown.add_row(slug, spec.upstream, spec.kind, spec.takes_effect, spec.symptom)
-    show(shown)
+        acts = spec.kind if spec.takes_effect == "now" else f"{spec.kind}, on models booted later"
+        left_out = spec.kind in ("runtime", "import-time") and not spec.recommended
+        said = "; not among fixes.recommended()" * left_out
+        entry(slug, spec.symptom, f"[{spec.upstream}: {acts}{said}]")
 
 
 @app.command()
@@ -168,23 +173,46 @@ def _states(spec: FixSpec) -> tuple[State, State | None, State | None]:
 
 @app.command()
 def status(slugs: Slugs = None, as_json: AsJson = False) -> None:
-    """Say what each fix wraps in this process, and which of its targets this release lacks.
+    """Say which names each runtime fix wraps in the installed releases, and which it does not find.
 
-    A process starts with no fix in effect; inside a program, ask tl_ext.fixes.status().
+    To see that, each is applied and taken back. Inside a program, tl_ext.fixes.status() says what is in
+    effect there; a process starts with nothing.
     """
     from dataclasses import asdict
 
     from tl_ext import fixes
+    from tl_ext.errors import FixError
+    from tl_ext.fixes.releases import importable
 
-    found = fixes.status(*_chosen(slugs, list(fixes.specs())))
+    specs, records = fixes.specs(), []
+    for slug in _chosen(slugs, list(specs)):
+        spec, problem, one = specs[slug], "", fixes.FixStatus(slug, 0)
+        if spec.kind != "runtime":
+            problem = f"{spec.kind}: it wraps nothing"
+        elif not importable(spec.upstream):
+            problem = f"{spec.upstream} cannot be imported here"
+        else:
+            try:
+                with fixes.applied(slug) as (one,):
+                    pass
+            except FixError as error:
+                problem = str(error)
+        if as_json:
+            records.append(asdict(one) | {"applied": 0, "problem": problem})
+            continue
+        entry(
+            slug,
+            problem,
+            _listed("wraps", one.targets),
+            _listed("does not find what other releases have:", one.absent),
+            _listed("has no effect on copies:", one.stray),
+        )
     if as_json:
-        write_json([asdict(one) for one in found])
-        return
-    shown = table("slug", "applied", "wraps", "absent", "stray")
-    for one in found:
-        lists = ("\n".join(names) for names in (one.targets, one.absent, one.stray))
-        shown.add_row(one.slug, str(one.applied), *lists)
-    show(shown)
+        write_json(records)
+
+
+def _listed(what: str, names: tuple[str, ...]) -> str:
+    return f"{what} {', '.join(names)}" if names else ""
 
 
 class _BeforeScript(TyperCommand):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tl_ext.cli.tables import show, table, write_json
+from tl_ext.cli.tables import entry, write_json
 
 if TYPE_CHECKING:
     from tl_ext.fixes import Patch
@@ -47,16 +47,14 @@ def list_(as_json: AsJson = False) -> None:
             ]
         )
         return
-    shown = table("patch", "slug", "tree", "forwarded", "requires")
     for patch in every:
-        shown.add_row(
-            patch.name,
-            patch.slug,
-            patch.fields["X-TlExt-Tree"],
-            patch.fields["Forwarded"],
-            "\n".join(patch.requires),
+        forwarded = patch.fields["Forwarded"]
+        entry(
+            f"{patch.name} {patch.slug}",
+            patch.subject,
+            f"after {', '.join(patch.requires)}" if patch.requires else "",
+            "" if forwarded == "no" else f"forwarded: {forwarded}",
         )
-    show(shown)
 
 
 @app.command()
@@ -69,28 +67,33 @@ def status(
     """Say of each patch whether upstream has it, and whether what is installed has the bug."""
     from tl_ext import fixes
 
-    every = fixes.every_patch()
-    chosen = _chosen(slugs, every)
-    findings = {patch.slug: fixes.probe(patch.slug) for patch in chosen}
-    rows: list[dict[str, object]] = [
-        {
-            "slug": patch.slug,
-            "forwarded": patch.fields["Forwarded"],
-            "applied_upstream": patch.fields["Applied-Upstream"],
-            "base": patch.fields["X-TlExt-Base"],
-            "installed": fixes.installed_release(patch.upstream),
-            "state": str(findings[patch.slug].state),
-            "evidence": findings[patch.slug].evidence,
-        }
-        for patch in chosen
-    ]
+    records: list[dict[str, object]] = []
+    for patch in _chosen(slugs, fixes.every_patch()):
+        finding = fixes.probe(patch.slug)
+        forwarded, accepted = patch.fields["Forwarded"], patch.fields["Applied-Upstream"]
+        base, installed = patch.fields["X-TlExt-Base"], fixes.installed_release(patch.upstream)
+        if as_json:
+            records.append(
+                {
+                    "slug": patch.slug,
+                    "forwarded": forwarded,
+                    "applied_upstream": accepted,
+                    "base": base,
+                    "installed": installed,
+                    "state": str(finding.state),
+                    "evidence": finding.evidence,
+                }
+            )
+            continue
+        # One after the other: all probes take a while.
+        entry(
+            patch.slug,
+            f"{finding.state} here ({patch.upstream} {installed or 'is not installed'}): "
+            f"{finding.evidence}",
+            f"made against {base}; forwarded: {forwarded}; upstream has it: {accepted or 'no'}",
+        )
     if as_json:
-        write_json(rows)
-        return
-    shown = table("slug", "forwarded", "upstream has it", "base", "installed", "the bug here")
-    for row in rows:
-        shown.add_row(*(str(row[name] or "-") for name in list(rows[0])[:6]))
-    show(shown)
+        write_json(records)
 
 
 @app.command()

@@ -32,6 +32,23 @@ def show(shown: Table) -> None:
     Console(markup=False).print(shown)
 
 
+def entry(heading: str, *details: str) -> None:
+    """Print a record whose texts are too long for columns, at once and whole at any width.
+
+    Args:
+        heading: What it is called; it stands on a line of its own and stays whole, to be copied.
+        details: What is said of it, each in lines of its own; empty ones are left out.
+    """
+    import shutil
+    import textwrap
+
+    width = min(max(shutil.get_terminal_size().columns, 40), 110)
+    typer.echo(heading)
+    for detail in filter(None, details):
+        lines = textwrap.wrap(detail, width - 4, break_long_words=False, break_on_hyphens=False)
+        typer.echo(textwrap.indent("\n".join(lines), "    "))
+
+
 def write_json(records: Sequence[dict[str, object]]) -> None:
     """Write records for programs."""
     import json
