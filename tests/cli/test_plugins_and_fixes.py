@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import types
 from pathlib import Path
@@ -75,8 +76,7 @@ def test_fixes_probe_and_check() -> None:
     assert (one["state"], one["recorded"], one["agreement"]) == ("PRESENT",) * 2 + ("as recorded",)
     done = runner.invoke(fixes_command.app, ["check", SLUG])
     assert done.exit_code == 0
-    states = [word for word in done.output.split() if word in ("PRESENT", "ABSENT", "right")]
-    assert states == ["PRESENT", "ABSENT", "PRESENT", "right"]
+    assert re.findall("[A-Z]{5,}|right", done.output) == ["PRESENT", "ABSENT", "PRESENT", "right"]
 
 
 def test_a_probe_that_contradicts_its_row_ends_with_status_1(
@@ -92,12 +92,12 @@ def test_a_probe_that_contradicts_its_row_ends_with_status_1(
     monkeypatch.setattr(builtin, "FIXES", (contradicted, unsaid))
     done = runner.invoke(fixes_command.app, ["probe"])
     assert done.exit_code == 1
-    assert f"PRESENT  {SLUG} (contradicts its row" in done.output
+    assert f"PRESENT  {SLUG} (not what is recorded" in done.output
     assert "PRESENT  unsaid (release not recorded" in done.output
     assert f"{SLUG}: not what is recorded" in done.output
     assert runner.invoke(fixes_command.app, ["probe", "unsaid"]).exit_code == 0
     told = runner.invoke(fixes_command.app, ["probe", "--json", SLUG])
-    assert told.exit_code == 1 and '"contradicts its row"' in told.output
+    assert told.exit_code == 1 and '"not what is recorded"' in told.output
 
 
 def test_a_bug_of_a_package_that_is_not_installed_is_no_failure(
@@ -130,6 +130,25 @@ def test_status_says_what_a_fix_wraps_here_and_leaves_nothing_in_effect() -> Non
     assert one["targets"] and not one["problem"]
 
 
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_what_check_says_is_whole_in_a_terminal(columns: str) -> None:
+    done = runner.invoke(fixes_command.app, ["check", SLUG], env={"COLUMNS": columns})
+    said = "PRESENT; with the fix ABSENT; taken back, PRESENT: right"
+    assert done.output == f"{SLUG}\n    {said}\n"
+
+
+def test_errors_say_what_was_given_and_what_to_write(tmp_path: Path) -> None:
+    for words, said in (
+        # The fix exists; it is the tree that has no meaning for it.
+        (["probe", SLUG, "--tree", str(tmp_path)], "Leave the tree out"),
+        (["run", SLUG, "script.py"], "No script stands after --"),
+        (["run", SLUG, "--", "nowhere.py"], "There is no file nowhere.py"),
+    ):
+        done = runner.invoke(app, ["fixes", *words])
+        assert done.exit_code != 0
+        assert said in f"{done.output} {done.exception}" and "No fix is called" not in done.output
+
+
 def test_a_script_runs_with_fixes_and_its_own_arguments(tmp_path: Path) -> None:
     (tmp_path / "beside.py").write_text("from tl_ext import fixes\n")
     script = tmp_path / "script.py"
@@ -150,7 +169,8 @@ def test_a_run_without_a_script_says_what_is_expected(tmp_path: Path) -> None:
     for arguments in ([SLUG], [SLUG, "--"], [SLUG, "--", str(tmp_path / "missing.py")]):
         done = runner.invoke(app, ["fixes", "run", *arguments])
         assert done.exit_code == 2
-        assert "-- SCRIPT [ARGS] is expected" in done.output.replace("\n", " ")
+        expected = "expected is: tl-ext fixes run SLUG... -- SCRIPT [ARGS]"
+        assert expected in done.output.replace("\n", " ")
 
 
 def test_an_unknown_slug_names_the_nearest() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from tl_ext.cli.tables import entry, show, table, write_json
+from tl_ext.cli.tables import entry, write_json
 
 if TYPE_CHECKING:
     from tl_ext.fixes import State
@@ -77,8 +77,9 @@ def probe(slugs: Slugs = None, tree: Tree = None, as_json: AsJson = False) -> No
     from tl_ext.fixes.releases import Agreement, agreement, expected
 
     specs = fixes.specs()
-    of_source = [slug for slug, spec in specs.items() if spec.kind == "source-only"]
-    chosen = _chosen(slugs, list(specs) if tree is None else of_source)
+    chosen = _chosen(slugs, list(specs))
+    if tree is not None and not slugs:
+        chosen = [slug for slug, spec in specs.items() if spec.kind == "source-only"]
     wrong, records = [], []
     for slug in chosen:
         finding = run_probe(specs[slug], tree=tree)
@@ -121,39 +122,42 @@ def check(slugs: Slugs = None) -> None:
     said to be absent, as is one of a package that is not installed. Ends with status 1 where a fix does
     not do what it should.
     """
-    from importlib.util import find_spec
-
     from tl_ext import fixes
     from tl_ext.errors import FixError
 
-    specs = fixes.specs()
-    shown = table("slug", "before", "with the fix", "after", "")
-    failed = False
+    specs, wrong = fixes.specs(), []
     for slug in _chosen(slugs, list(specs)):
-        spec = specs[slug]
         try:
-            before, during, after = _states(spec)
+            right, said = _proof(specs[slug])
         except FixError as error:
-            failed = True
-            shown.add_row(slug, "", "", "", str(error))
-            continue
-        if spec.kind not in ("runtime", "import-time"):
-            shown.add_row(slug, str(before), "", "", f"{spec.kind}: see its patch")
-            continue
-        if before is not fixes.State.PRESENT:
-            installed = find_spec(spec.upstream) is not None
-            failed |= installed and before is fixes.State.UNKNOWN
-            said = "nothing to fix here" if before is fixes.State.ABSENT else ""
-            if not installed:
-                said = f"{spec.upstream} is not installed"
-            shown.add_row(slug, str(before), "", "", said)
-            continue
-        right = during is fixes.State.ABSENT and after is fixes.State.PRESENT
-        failed |= not right
-        shown.add_row(slug, str(before), str(during), str(after), "right" if right else "WRONG")
-    show(shown)
-    if failed:
+            right, said = False, str(error)
+        # One after the other: all of them take a while.
+        entry(slug, said)
+        if not right:
+            wrong.append(slug)
+    if wrong:
+        listed = f"Not proved: {', '.join(wrong)}. `tl-ext fixes probe SLUG` says what is seen."
+        typer.secho(listed, err=True, fg=typer.colors.RED)
         raise typer.Exit(1)
+
+
+def _proof(spec: FixSpec) -> tuple[bool, str]:
+    """Whether a fix does what it should, as far as that can be asked here, and how that was seen."""
+    from importlib.util import find_spec
+
+    from tl_ext import fixes
+
+    before, during, after = _states(spec)
+    if during is not None:
+        right = during is fixes.State.ABSENT and after is fixes.State.PRESENT
+        seen = f"{before}; with the fix {during}; taken back, {after}"
+        return right, f"{seen}: {'right' if right else 'WRONG'}"
+    if spec.kind not in ("runtime", "import-time"):
+        return True, f"{before}; {spec.kind}: `tl-ext patches verify` proves its patch"
+    if find_spec(spec.upstream) is None:
+        return True, f"{before}; {spec.upstream} is not installed"
+    absent = before is fixes.State.ABSENT
+    return absent, f"{before}; {'nothing to fix here' if absent else 'its probe has no answer'}"
 
 
 def _states(spec: FixSpec) -> tuple[State, State | None, State | None]:
@@ -246,8 +250,8 @@ def run(
 
     words: list[str] = ctx.obj
     if not words or not Path(words[0]).is_file():
-        given = f"there is no file {words[0]}" if words else "no script was named"
-        raise InputError(f"{given[0].upper()}{given[1:]}: SLUG... -- SCRIPT [ARGS] is expected.")
+        given = f"There is no file {words[0]}" if words else "No script stands after --"
+        raise InputError(f"{given}; expected is: tl-ext fixes run SLUG... -- SCRIPT [ARGS]")
     argv, path = sys.argv, list(sys.path)
     with fixes.applied(*_chosen(slugs, list(fixes.specs()))) as applied:
         typer.echo(f"tl-ext: applied {', '.join(one.slug for one in applied)}", err=True)

@@ -129,8 +129,8 @@ def page() -> str:
     patched = {patch.slug: patch for patch in every_patch()}
     parts = [
         "# The fixes there are",
-        "Written by `make fixes-pages`, from the fixes' rows and docstrings. For SAELens a release is its "
-        "own and, after the stroke, TransformerLens' beside it.",
+        "Written by `make fixes-pages`. For SAELens, `6.54.12/4.3.0` is its release 6.54.12 beside "
+        "TransformerLens 4.3.0. See [fixes and patches](fixes.md) for what the words in italics mean.",
     ]
     titles = {"transformer_lens": "TransformerLens", "sae_lens": "SAELens", "arena": "ARENA"}
     known = list(specs().values())

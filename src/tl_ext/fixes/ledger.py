@@ -136,7 +136,7 @@ class Ledger:
         if spec.kind != "runtime":
             raise FixError(
                 f"The fix {spec.slug!r} is {spec.kind} and cannot be applied to what is imported. "
-                "See its patch in patches/."
+                f"It has a patch: tl-ext patches export {spec.slug} --to CHECKOUT"
             )
         with self._lock:
             if spec.slug in self._entries:

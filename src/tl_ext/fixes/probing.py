@@ -75,7 +75,9 @@ def run_probe(spec: FixSpec, *, tree: Path | None = None) -> Finding:
     if tree is not None and not tree.is_dir():
         raise FixError(f"There is no folder {tree}; the root of a source tree is expected.")
     if of_source and tree is None:
-        return Finding(State.UNKNOWN, "no package installs these files: name a source tree")
+        return Finding(
+            State.UNKNOWN, "no package installs these files: name a source tree (--tree)"
+        )
     if not of_source:
         # Imported out here: what upstream's import does to the warning filters is upstream's to keep.
         try:

@@ -16,7 +16,7 @@ class Agreement(StrEnum):
     """How a probe's finding stands to its row."""
 
     AGREES = "as recorded"
-    CONTRADICTS = "contradicts its row"
+    CONTRADICTS = "not what is recorded"
     UNSAID = "release not recorded"
     UNANSWERED = "could not be asked"
 
