@@ -72,3 +72,13 @@ def test_a_model_without_post_norms_is_as_it_was() -> None:
         assert torch.equal(fixed, cache.get_full_resid_decomposition(apply_ln=True))
     finally:
         fixes.apply(SLUG)
+
+
+@torch.no_grad()
+def test_a_hooked_transformer_is_as_it_was() -> None:
+    old = pytest.importorskip("transformer_lens.HookedTransformer", reason="4.x has none")
+    config = {"n_layers": 1, "d_model": 8, "n_ctx": 8, "d_head": 4, "d_mlp": 8, "d_vocab": 16}
+    model = old.HookedTransformer({**config, "act_fn": "relu", "normalization_type": "RMS"})
+    _, cache = model.run_with_cache(IDS[:, :6] % 16)
+    total = cache.get_full_resid_decomposition().sum(0)
+    torch.testing.assert_close(total, cache["resid_post", -1], atol=1e-5, rtol=1e-5)

@@ -11,7 +11,7 @@ neuron, and its layer's bias, is divided by the scale of its post-norm and multi
 gain. The pieces then sum to the residual stream, and so do attributions to logits. With
 `project_output_onto` the projection comes last, so that its saving of memory is lost on these models.
 `stack_head_results` and `stack_neuron_results` called by themselves give what heads and neurons write,
-as before. Models without post-norms go to upstream's code untouched.
+as before. Models without post-norms, and HookedTransformer, go to upstream's code untouched.
 Source: `transformer_lens/ActivationCache.py`, `ActivationCache.get_full_resid_decomposition`.
 """
 
@@ -73,7 +73,8 @@ _PARTS = {"H": "hook_attn_out", "N": "hook_mlp_out"}
 
 def _post_norm(block: Any, added: str) -> tuple[str, Any] | None:
     """The RMS norm between a part of a block and the residual stream, with its name there."""
-    alias = block.hook_aliases.get(added)
+    # A block of HookedTransformer's has no aliases.
+    alias = getattr(block, "hook_aliases", {}).get(added)
     norm = re.fullmatch(r"(ln\w+)\.hook_out", alias) if isinstance(alias, str) else None
     if norm is None:
         return None
