@@ -135,3 +135,4 @@ def test_the_table_of_patches_is_made_of_rows_and_headers() -> None:
     assert file == readme(file), "run `make fixes-pages`"
     for patch in fixes.every_patch():
         assert f"| `{patch.slug}` |" in file and f"`{patch.name}`" in file
+    assert "not in )" not in file

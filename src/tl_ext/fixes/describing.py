@@ -98,6 +98,11 @@ def without_patch() -> list[FixSpec]:
     return [spec for spec in specs().values() if spec.slug not in patched]
 
 
+def _releases(spec: FixSpec) -> str:
+    gone = f"; not in {', '.join(spec.absent_in)}" if spec.absent_in else ""
+    return f"{', '.join(spec.present_in)}{gone}"
+
+
 def _sentence(text: str) -> str:
     return text[0].upper() + text[1:] + "."
 
@@ -114,8 +119,7 @@ def readme(text: str) -> str:
     """
     begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
     rest = "\n".join(
-        f"- `{spec.slug}`: {spec.symptom} ({spec.upstream} {', '.join(spec.present_in)}; not in "
-        f"{', '.join(spec.absent_in)})"
+        f"- `{spec.slug}`: {spec.symptom} ({spec.upstream} {_releases(spec)})"
         for spec in without_patch()
     )
     made = patches_table()
