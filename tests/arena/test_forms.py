@@ -326,3 +326,19 @@ def test_torch_tensors_of_every_kind() -> None:
     for wrong in (torch.ones(2, 3, dtype=torch.complex64), torch.ones(2, 3, device="meta")):
         with pytest.raises(InputError, match=r"W is complex|cannot be read as real numbers"):
             plot_features_in_2d(wrong)
+
+
+def test_a_colour_map_may_be_given_itself() -> None:
+    from matplotlib import colormaps
+
+    importance = [0.0, 0.5, 1.0]
+    by_name, itself = (
+        plot_features_in_2d(np.ones((2, 3)), colors=importance, cmap=cmap)
+        for cmap in ("magma", colormaps["magma"])
+    )
+    assert np.array_equal(face_colors(by_name.axes[0]), face_colors(itself.axes[0]))
+
+
+def test_show_says_that_there_is_no_window() -> None:
+    with pytest.raises(InputError, match=r"opens no window.*figure\.save"):
+        plot_features_in_2d(np.ones((2, 3))).show()

@@ -128,6 +128,20 @@ class FeatureFigure(Figure):
         """All that `show_timestep` changes, in the order in which it is drawn."""
         return [self._title, *(one for panel in self._panels for one in panel.moving_artists())]
 
+    def show(self, warn: bool = True) -> None:
+        """There is no window to show it in.
+
+        Args:
+            warn: As in matplotlib.
+
+        Raises:
+            InputError: Always, with what to do instead.
+        """
+        raise InputError(
+            "This figure opens no window. In a notebook make it the last value of a cell, or call "
+            'display(figure); elsewhere figure.save("features.png") and open the file.'
+        )
+
     def save(self, path: str | Path) -> Path:
         """Write the figure; the file appears under its name only when it is complete.
 

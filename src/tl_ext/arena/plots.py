@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib
+from matplotlib.colors import Colormap
 
 from tl_ext.arena.arrays import read_features
 from tl_ext.arena.colors import read_colors
@@ -30,7 +31,7 @@ def plot_features_in_2d(
     limits: Literal["shared", "own"] | float = "shared",
     color_range: tuple[float, float] | None = None,
     color_label: str = "",
-    cmap: str = "viridis",
+    cmap: str | Colormap = "viridis",
     save: str | PathLike[str] | None = None,
 ) -> FeatureFigure:
     """Draw each feature's vector from the origin, a panel per instance.
@@ -65,7 +66,7 @@ def plot_features_in_2d(
         color_range: What the ends of the colour map mean. None means 0 to 1, or as far as the numbers
             go.
         color_label: What the numbers are, beside the colour bar.
-        cmap: The name of matplotlib's colour map for numbers.
+        cmap: The colour map for numbers, matplotlib's or the name of one.
         save: A file to write as well; see [`FeatureFigure.save`][tl_ext.arena.FeatureFigure].
 
     Returns:
@@ -96,7 +97,7 @@ def animate_features_in_2d(
     limits: Literal["shared", "own"] | float = "shared",
     color_range: tuple[float, float] | None = None,
     color_label: str = "",
-    cmap: str = "viridis",
+    cmap: str | Colormap = "viridis",
     fps: float = _FPS,
     save: str | PathLike[str] | None = None,
 ) -> FeatureFigure:
@@ -118,7 +119,7 @@ def animate_features_in_2d(
         limits: How far the axes reach; they hold for all timesteps.
         color_range: What the ends of the colour map mean, at all timesteps.
         color_label: What the numbers are, beside the colour bar.
-        cmap: The name of matplotlib's colour map for numbers.
+        cmap: The colour map for numbers, matplotlib's or the name of one.
         fps: Timesteps per second, at most 50.
         save: A `.gif` or `.html` file to write as well.
 
@@ -151,7 +152,7 @@ def _draw(
     limits: Any,
     color_range: tuple[float, float] | None,
     color_label: str,
-    cmap: str,
+    cmap: str | Colormap,
     save: str | PathLike[str] | None,
     fps: float,
     must_move: bool = False,
@@ -163,14 +164,14 @@ def _draw(
             f"{features} has no timesteps; [timestep instance 2 feature] is expected. "
             "plot_features_in_2d draws what stands still."
         )
-    if cmap not in matplotlib.colormaps:
+    mapping = cmap if isinstance(cmap, Colormap) else matplotlib.colormaps.get(cmap)
+    if mapping is None:
         raise InputError(
             f"cmap is {cmap!r}, no colour map of matplotlib.{nearest(str(cmap), matplotlib.colormaps)}"
         )
     path = None if save is None else Path(save)
     if path is not None:
         check_ending(path, moving=features.moving)
-    mapping = matplotlib.colormaps[cmap]
     plan = Plan(
         features=features,
         colors=read_colors(colors, features, color_range=color_range, cmap=mapping),

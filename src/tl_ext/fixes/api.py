@@ -14,7 +14,7 @@ from tl_ext.fixes.releases import expected, importable
 from tl_ext.plugins import FixSpec, PluginManager, Specs, build_manager
 
 # One per process, because what it changes is: upstream's modules are shared by all code here.
-_ledger = Ledger()
+process_ledger = Ledger()
 
 
 def specs(*, manager: PluginManager | None = None) -> Specs[FixSpec]:
@@ -51,17 +51,17 @@ def apply(
     """
     known = specs(manager=manager)
     wanted = [known[slug] for slug in slugs]
-    new = [spec.slug for spec in wanted if not _ledger.count(spec)]
+    new = [spec.slug for spec in wanted if not process_ledger.count(spec)]
     done: list[FixSpec] = []
     try:
         # Applying a runtime fix imports the package that another one prepares.
         for spec in sorted(wanted, key=lambda spec: spec.kind != "import-time"):
-            _ledger.apply(spec)
+            process_ledger.apply(spec)
             done.append(spec)
     except TlExtError:
         for spec in reversed(done):
-            if not _ledger.stays(spec):
-                _ledger.revert(spec)
+            if not process_ledger.stays(spec):
+                process_ledger.revert(spec)
         raise
     if new and not quiet:
         listed = ", ".join(dict.fromkeys(new))
@@ -70,7 +70,7 @@ def apply(
             "(tl_ext.fixes.revert takes them back).",
             file=sys.stderr,
         )
-    return [_ledger.status(spec) for spec in wanted]
+    return [process_ledger.status(spec) for spec in wanted]
 
 
 def revert(*slugs: str, manager: PluginManager | None = None) -> list[FixStatus]:
@@ -89,7 +89,7 @@ def revert(*slugs: str, manager: PluginManager | None = None) -> list[FixStatus]
             import-time fix has prepared was imported.
     """
     known = specs(manager=manager)
-    return [_ledger.revert(known[slug]) for slug in slugs]
+    return [process_ledger.revert(known[slug]) for slug in slugs]
 
 
 @contextmanager
@@ -115,7 +115,7 @@ def applied(*slugs: str, manager: PluginManager | None = None) -> Iterator[list[
         yield statuses
     finally:
         known = specs(manager=manager)
-        revert(*(s for s in reversed(slugs) if not _ledger.stays(known[s])), manager=manager)
+        revert(*(s for s in reversed(slugs) if not process_ledger.stays(known[s])), manager=manager)
 
 
 def in_effect(slug: str, *, manager: PluginManager | None = None) -> bool:
@@ -128,7 +128,7 @@ def in_effect(slug: str, *, manager: PluginManager | None = None) -> bool:
     Raises:
         PluginError: The slug is not known.
     """
-    return _ledger.count(specs(manager=manager)[slug]) > 0
+    return process_ledger.count(specs(manager=manager)[slug]) > 0
 
 
 def status(*slugs: str, manager: PluginManager | None = None) -> list[FixStatus]:
@@ -145,7 +145,7 @@ def status(*slugs: str, manager: PluginManager | None = None) -> list[FixStatus]
         PluginError: A slug is not known.
     """
     known = specs(manager=manager)
-    return [_ledger.status(known[slug]) for slug in slugs or known]
+    return [process_ledger.status(known[slug]) for slug in slugs or known]
 
 
 def probe(

@@ -100,6 +100,8 @@ def test_who_holds_the_course_s_function_is_told(
 def test_what_is_no_module_of_the_course_is_told(tmp_path: Path) -> None:
     with pytest.raises(FixError, match="is not the one that is imported"):
         arena.put_into(types.ModuleType("nowhere"))
+    with pytest.raises(FixError, match="the course's module is expected"):
+        arena.put_into("part9_utils")  # type: ignore[arg-type]
     for module in imported(tmp_path, "W, colours"):
         original = module.plot_features_in_2d
         with pytest.raises(FixError, match="no version of the course"):

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from types import ModuleType
 
 from tl_ext.errors import FixError
-from tl_ext.fixes.api import _ledger
+from tl_ext.fixes.api import process_ledger
 from tl_ext.fixes.ledger import FixStatus
 from tl_ext.plugins.specs import FixSpec, Target
 
@@ -46,7 +46,7 @@ def put_into(utils: ModuleType) -> FixStatus:
             arguments that no version of the course takes, or holds a value that somebody else put
             there.
     """
-    return _ledger.apply(_spec(utils))
+    return process_ledger.apply(_spec(utils))
 
 
 def take_out_of(utils: ModuleType) -> FixStatus:
@@ -61,7 +61,7 @@ def take_out_of(utils: ModuleType) -> FixStatus:
     Raises:
         FixError: It was not put there, or something else has changed what is there.
     """
-    return _ledger.revert(_spec(utils))
+    return process_ledger.revert(_spec(utils))
 
 
 @contextmanager
@@ -86,6 +86,11 @@ def in_place_of(utils: ModuleType) -> Iterator[FixStatus]:
 
 def _spec(utils: ModuleType) -> FixSpec:
     """What the ledger is told: one fix per module, whose target is that module's function."""
+    if not isinstance(utils, ModuleType):
+        raise FixError(
+            f"{utils!r:.60} is of type {type(utils).__name__}; the course's module is expected, as "
+            "`import ... as utils` gives it."
+        )
     name = utils.__name__
     if sys.modules.get(name) is not utils:
         raise FixError(
