@@ -199,6 +199,17 @@ SAE_LENS: tuple[FixSpec, ...] = (
         present_in=_BOTH,
         recommended=False,
     ),
+    _here.runtime(
+        "sparse-training-fails-in-backward",
+        symptom='training a TopK dictionary with use_sparse_activations=True ends in "Could not run '
+        "'aten::view'\" at the first backward",
+        targets=(
+            "sae_lens.saes.topk_sae:act_times_W_dec",
+            "sae_lens.saes.abstopk_sae:act_times_W_dec",
+            "sae_lens.saes.matryoshka_batchtopk_sae:act_times_W_dec",
+        ),
+        present_in=_BOTH,
+    ),
     _here.source_only(
         "tutorial-hook-steers-only-the-prompt",
         symptom="the steering tutorial's hook steers the prompt and, under a KV cache, no generated "
