@@ -114,6 +114,23 @@ def test_a_bug_of_a_package_that_is_not_installed_is_no_failure(
     assert "UNKNOWN" in done.output and "no_such_package_at_all is not installed" in done.output
 
 
+def test_a_bug_of_a_package_that_cannot_be_imported_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As SAELens beside TransformerLens 4, where `fixes probe` ends with status 0 too."""
+    from dataclasses import replace
+
+    from tl_ext.plugins import builtin
+
+    (tmp_path / "broken_at_import.py").write_text("raise ImportError('gone')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    (runtime, *_) = (spec for spec in builtin.FIXES if spec.slug == SLUG)
+    monkeypatch.setattr(builtin, "FIXES", (replace(runtime, upstream="broken_at_import"),))
+    done = runner.invoke(fixes_command.app, ["check"])
+    assert done.exit_code == 0, done.output
+    assert "broken_at_import cannot be imported here" in " ".join(done.output.split())
+
+
 def test_fixes_status() -> None:
     done = runner.invoke(fixes_command.app, ["status"])
     assert done.exit_code == 0 and SLUG in done.output
