@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,10 @@ def test_what_was_right_stays_bitwise_with_all_recommended_fixes(
     before = computed(tmp_path)
     with fixes.applied(*(slug for slug in HERE if RUNTIME[slug].recommended)):
         after = computed(tmp_path)
-    assert after.keys() == before.keys() and len(before) > 200
+    extra = after.keys() - before.keys()
+    assert before.keys() <= after.keys() and len(before) > 200
+    # processed-weights-not-moved: on 3.9 a gated MLP's gradients went to copies of its weights.
+    assert all(re.match(r"in compatibility mode: gradient of .*\.mlp\.", new) for new in extra)
     apart = [what for what, value in before.items() if not torch.equal(value, after[what])]
     assert apart == []
 
