@@ -9,6 +9,8 @@ a bridge keeps its aliases elsewhere too, the names of an attached dictionary al
 Under the fix the aliases are there, as on a TransformerBridge, and so are those of an attached
 dictionary, `blocks.0.hook_resid_pre.hook_sae_acts_post`. While a dictionary is attached, the name of the
 hook point itself is absent as before: what stands there has `hook_sae_input` and `hook_sae_output`.
+On 3.9 `add_hook` looks a name up by itself: for a dictionary's hook points it takes the bridge's own
+name, which `get_sae_hook_name` tells, and refuses the alias, as before.
 Source: `sae_lens/analysis/sae_transformer_bridge.py`, `SAETransformerBridge.hook_dict`.
 """
 

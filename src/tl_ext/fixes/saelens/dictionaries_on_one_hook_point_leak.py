@@ -10,6 +10,9 @@ Under the fix both are attached: the transcoder reads what the SAE gives, whiche
 under the hook point it writes, `hook_name_out`, in `acts_to_saes` and for `reset_saes`; of two transcoders
 the second is. `saes()` takes back what it attached, in reverse, and nothing else. A dictionary attached at
 the very place of another takes its place, as upstream says, and gives it back when it is detached.
+As before, a hook that is added at the hook point a transcoder reads while the transcoder is attached
+(`run_with_hooks_with_saes` adds its hooks then) comes after the reading, and the transcoder does not see
+its edit; one that was there before is seen.
 Source: `sae_lens/analysis/hooked_sae_transformer.py` and `sae_transformer_bridge.py`, `add_sae`,
 `_reset_sae` and `saes`.
 """
