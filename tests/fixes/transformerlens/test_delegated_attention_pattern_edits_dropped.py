@@ -168,3 +168,15 @@ def test_attention_that_upstream_computes_is_as_it_was(config: str) -> None:
     finally:
         fixes.apply(SLUG)
     assert torch.equal(fixed, before)
+
+
+@torch.no_grad()
+def test_layers_with_heads_of_their_own_number() -> None:
+    heads = [3, 2, 1]
+    laguna = made(
+        "LagunaConfig", num_attention_heads_per_layer=heads, mlp_layer_types=["dense"] * 3
+    )
+    bridge = booted(laguna)
+    logits, cache = bridge.run_with_cache(IDS)
+    assert [cache["pattern", layer].shape[1] for layer in range(3)] == heads
+    assert torch.equal(logits, bridge(IDS))

@@ -101,7 +101,9 @@ def _softmax_with_hooks(attention: Any) -> Any:
                 return function(*args, **kwargs)
             self.fired = True
             scores, *rest = args
-            by_head = scores.reshape(-1, heads, *scores.shape[-2:])
+            # XGLM folds heads into the batch; elsewhere a layer may have a number of its own.
+            folded = scores.ndim == 3
+            by_head = scores.reshape(-1, heads, *scores.shape[-2:]) if folded else scores
             hooked = attention.hook_attn_scores(by_head).reshape(scores.shape)
             weights = function(hooked, *rest, **kwargs)
             # The pattern that comes back has the model's type; packed weights do not tell it.
