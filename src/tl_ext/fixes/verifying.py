@@ -119,30 +119,49 @@ def _on_a_copy(
         )
         bench = _Bench(scratch, children)
         before = bench.ask([patch.slug for patch in chosen], [])
+        # A package that only a patch lets be imported is asked with that patch, wherever it stands.
+        kinds = {slug: spec.kind for slug, spec in specs().items()}
+        opening = [] if before.file else [p for p in among if kinds[p.slug] == "import-time"]
+        failed: dict[str, str] = {}
+        if opening and not alone:
+            failed = bench.apply_each(among)
         for done, patch in enumerate(chosen):
+            begin = time.perf_counter()
+            missing = [patch]
             beneath = list(chosen[:done])
             if alone:
                 scratch.back()
-                beneath = [p for p in with_requirements([patch.slug], among) if p is not patch]
-            begin = time.perf_counter()
-            problem, after = "", None
+                missing = with_requirements([p.slug for p in (patch, *opening)], among)
+                beneath = [one for one in missing if one is not patch]
+            elif opening:
+                missing, beneath = [], [one for one in among if one is not patch]
+            problem, after = failed.get(patch.slug, ""), None
+            seen = before.findings[patch.slug]
             try:
-                if alone:
-                    for other in beneath:
-                        scratch.apply(other)
-                after = bench.verify(patch, before.findings[patch.slug], tree)
+                if before.file or kinds[patch.slug] == "import-time":
+                    _check_before(patch, seen, tree)
+                for one in missing:
+                    scratch.apply(one)
+                if not problem:
+                    after = bench.verify(patch)
             except FixError as error:
                 problem = str(error)
-            if problem:
                 scratch.tidy()
             yield PatchReport(
                 patch,
                 tuple(one.slug for one in beneath),
                 problem=problem,
-                before=before.findings[patch.slug],
+                before=seen,
                 after=after,
                 seconds=time.perf_counter() - begin,
             )
+
+
+def _check_before(patch: Patch, seen: Finding, tree: Path | None) -> None:
+    """Raise FixError where a probe does not say without the patch what it should."""
+    wanted = (expected(specs()[patch.slug]) if tree is None else None) or State.PRESENT
+    if seen.state is not wanted:
+        raise FixError(f"Without the patch its probe says {seen}, not {wanted}.")
 
 
 @dataclass(frozen=True)
@@ -150,7 +169,7 @@ class _Answer:
     """What a process that imported the copy said."""
 
     findings: Mapping[str, Finding]
-    file: str
+    file: str  # the package that was asked; empty where it cannot be imported
     passed: bool
     output: str
 
@@ -162,19 +181,27 @@ class _Bench:
     scratch: Scratch
     children: Children
 
-    def verify(self, patch: Patch, before: Finding, tree: Path | None) -> Finding:
-        """Apply a patch; what its probe says with it. FixError where anything is not as it must be."""
-        spec = specs()[patch.slug]
-        wanted = (expected(spec) if tree is None else None) or State.PRESENT
-        if before.state is not wanted:
-            raise FixError(f"Without the patch its probe says {before}, not {wanted}.")
-        self.scratch.apply(patch)
+    def apply_each(self, patches: Sequence[Patch]) -> dict[str, str]:
+        """Apply patches; by slug, why some of them do not."""
+        failed = {}
+        for patch in patches:
+            try:
+                self.scratch.apply(patch)
+            except FixError as error:
+                failed[patch.slug] = str(error)
+                self.scratch.tidy()
+        return failed
+
+    def verify(self, patch: Patch) -> Finding:
+        """What the probe of an applied patch says. FixError where anything is not as it must be."""
         if not patch.tests:
             raise FixError(f"{patch.path} adds no test. A patch carries its regression test.")
         answer = self.ask([patch.slug], patch.tests)
         after = answer.findings[patch.slug]
-        if not Path(answer.file).is_relative_to(self.scratch.folder):
-            raise FixError(f"What was asked is {answer.file}, which does not lie in the copy.")
+        if not answer.file or not Path(answer.file).is_relative_to(self.scratch.folder):
+            raise FixError(
+                f"What was asked is {answer.file or after}, which does not lie in the copy."
+            )
         if after.state is not State.ABSENT:
             raise FixError(f"With the patch its probe says {after}")
         if not answer.passed:
@@ -216,8 +243,10 @@ def _inside(slugs: Sequence[str], tests: Sequence[str], folder: str) -> dict[str
             finding = probe(slug, tree=folder)
         else:
             finding = probe(slug)
-            if finding.state is not State.UNKNOWN:
+            try:
                 file = str(importlib.import_module(known[slug].upstream).__file__)
+            except ImportError:
+                file = ""
         findings[slug] = (str(finding.state), finding.evidence)
     passed = True
     if tests:

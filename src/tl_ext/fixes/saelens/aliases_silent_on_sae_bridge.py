@@ -72,14 +72,17 @@ def probe() -> Finding:
     """Hook a tiny bridge by a name of TransformerLens', cache under it, and attach a dictionary there.
 
     Returns:
-        PRESENT where the hook does not fire, the cache lacks the name or the dictionary's latents have no
-        name that begins with it; ABSENT otherwise.
+        PRESENT where the hook is refused or does not fire, the cache lacks the name or the dictionary's
+        latents have no name that begins with it; ABSENT otherwise.
     """
     import torch
 
     bridge, name, fired = sae_bridge(), "blocks.0.hook_resid_pre", []
     ids = torch.tensor([[1, 2, 3]])
-    bridge.run_with_hooks(ids, fwd_hooks=[(name, lambda x, hook: fired.append(hook))])
+    try:
+        bridge.run_with_hooks(ids, fwd_hooks=[(name, lambda x, hook: fired.append(hook))])
+    except KeyError as refused:  # on 4.x, and where mistyped names are
+        return Finding(State.PRESENT, f"a hook under {name} is refused: {refused}")
     cached = name in bridge.run_with_cache(ids)[1]
     if not fired or not cached:
         return Finding(
