@@ -47,6 +47,18 @@ def _one_torch_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _the_process_environment() -> Iterator[None]:
+    """`os.environ` stays what it is: `datasets` puts a copy in its place when it maps in processes.
+
+    Whoever had read `os.environ` before, as rich has, then no longer sees what a test sets there.
+    Source: `Dataset.map` with `num_proc` in `datasets/arrow_dataset.py`.
+    """
+    environment = os.environ
+    yield
+    os.environ = environment
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of shared material; a test that needs it is skipped where it is not."""
