@@ -56,7 +56,7 @@ def _the_process_environment() -> Iterator[None]:
     """
     environment = os.environ
     yield
-    os.environ = environment
+    os.environ = environment  # noqa: B003  (the very object, not its contents)
 
 
 @pytest.fixture(scope="session")
