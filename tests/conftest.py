@@ -69,17 +69,38 @@ def shared() -> Path:
     return folder
 
 
-@pytest.fixture
-def upstream_as_installed() -> Iterator[None]:
-    """Upstream without our fixes; what other tests of this process left applied comes back after."""
+@pytest.fixture(scope="module")
+def fixes_come_back() -> Iterator[None]:
+    """What other tests of this process left applied is taken back, and comes back after the module."""
     from tl_ext import fixes
 
-    # An import-time fix whose package is imported is for the whole process.
-    runtime = [slug for slug, spec in fixes.specs().items() if spec.kind == "runtime"]
-    before = [status.slug for status in fixes.status(*runtime) for _ in range(status.applied)]
-    fixes.revert(*before)
+    before = taken_back()
     yield
-    fixes.apply(*before)
+    taken_back()
+    fixes.apply(*before, quiet=True)
+
+
+@pytest.fixture
+def upstream_as_installed(fixes_come_back: None) -> None:
+    """Upstream without our fixes, also where an earlier test of the module left some applied."""
+    taken_back()
+
+
+def taken_back() -> list[str]:
+    """Take every runtime fix back; once for each apply, what was taken back."""
+    from tl_ext import fixes
+    from tl_ext.fixes.api import process_ledger
+
+    # An import-time fix whose package is imported is for the whole process.
+    before = [
+        slug
+        for slug, spec in fixes.specs().items()
+        if spec.kind == "runtime"
+        for _ in range(process_ledger.count(spec))
+    ]
+    if before:  # each costs a look at every loaded module
+        fixes.revert(*before)
+    return before
 
 
 @pytest.fixture(scope="session")
