@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from tl_ext.cli.tables import show, table, write_json
 
+if TYPE_CHECKING:
     from tl_ext.plugins.architectures import Architecture, Verified
 
 
@@ -36,11 +36,11 @@ def adapters(
     if name is not None:
         found, own = _chosen(name, found, own)
     if as_json:
-        _write_json(list(found.values()), own)
+        _write(list(found.values()), own)
     elif name is None:
         _show_all(list(found.values()), own)
     elif own:
-        _print(f"{name} is TransformerLens' own ({_installed()}); nothing is needed from here.")
+        show(f"{name} is TransformerLens' own ({_installed()}); nothing is needed from here.")
     else:
         _show_one(found[name])
 
@@ -68,20 +68,20 @@ def _chosen(
 
 
 def _show_all(found: list[Architecture], own: tuple[str, ...]) -> None:
-    table = _table("architecture", "provided by", "family", "verified against")
+    made = table("architecture", "provided by", "family", "verified against")
     for one in found:
         family = "" if one.family is None else one.family.name
-        table.add_row(one.name, one.provider, family, "\n".join(_briefly(one.verified)))
-    _print(table)
+        made.add_row(one.name, one.provider, family, "\n".join(_briefly(one.verified)))
+    show(made)
     versions = {_versions(on) for one in found for held in one.verified for on in held.on}
-    _print(f"Recorded on: {'; '.join(sorted(versions)) or 'nothing'}. Installed: {_installed()}.")
+    show(f"Recorded on: {'; '.join(sorted(versions)) or 'nothing'}. Installed: {_installed()}.")
     fixes = dict.fromkeys(slug for one in found for slug in one.fixes)
     if fixes:
-        _print(f"Fixes they bring, for the whole process: {', '.join(fixes)}.")
+        show(f"Fixes they bring, for the whole process: {', '.join(fixes)}.")
     if own:
-        _print(f"TransformerLens' own, {len(own)} of them: {', '.join(sorted(own))}.")
+        show(f"TransformerLens' own, {len(own)} of them: {', '.join(sorted(own))}.")
     else:
-        _print("TransformerLens' own architectures are not in the table: --upstream lists them.")
+        show("TransformerLens' own architectures are not in the table: --upstream lists them.")
 
 
 def _briefly(verified: tuple[Verified, ...]) -> list[str]:
@@ -99,22 +99,22 @@ def _show_one(one: Architecture) -> None:
     from tl_ext.fixes import specs
 
     symptoms = {slug: spec.symptom for slug, spec in specs().items()}
-    table = _table(one.name, "")
-    table.add_row("provided by", f"{one.provider}, {one.adapter}")
+    made = table(one.name, "")
+    made.add_row("provided by", f"{one.provider}, {one.adapter}")
     if one.family is not None:
-        table.add_row("family", one.family.name)
-        table.add_row("loads", "\n".join(one.family.checkpoints))
-        table.add_row("refuses", "\n".join(one.family.refused))
-        table.add_row("tokenizer", one.family.tokenizer)
+        made.add_row("family", one.family.name)
+        made.add_row("loads", "\n".join(one.family.checkpoints))
+        made.add_row("refuses", "\n".join(one.family.refused))
+        made.add_row("tokenizer", one.family.tokenizer)
     for slug in one.fixes:
         told = symptoms.get(slug, "a fix that nothing installed brings")
-        table.add_row("fix", f"{slug}: {told}\napplied by activate, for the whole process")
+        made.add_row("fix", f"{slug}: {told}\napplied by activate, for the whole process")
     for held in one.verified:
-        table.add_row("verified", f"{held}\n{held.test}")
+        made.add_row("verified", f"{held}\n{held.test}")
     if not one.verified:
-        table.add_row("verified", "nothing")
-    _print(table)
-    _print(f"Installed: {_installed()}.")
+        made.add_row("verified", "nothing")
+    show(made)
+    show(f"Installed: {_installed()}.")
 
 
 def _installed() -> str:
@@ -129,8 +129,7 @@ def _versions(known: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {known.get(name) or '(absent)'}" for name in COMPARED)
 
 
-def _write_json(found: list[Architecture], own: tuple[str, ...]) -> None:
-    import json
+def _write(found: list[Architecture], own: tuple[str, ...]) -> None:
     from dataclasses import asdict
 
     from tl_ext.upstream import versions
@@ -141,20 +140,4 @@ def _write_json(found: list[Architecture], own: tuple[str, ...]) -> None:
     }
     if own:
         record["upstream"] = sorted(own)
-    typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
-
-
-def _table(*columns: str) -> Table:
-    from rich.table import Table
-
-    table = Table(expand=False)
-    for index, column in enumerate(columns):
-        # Names are copied from here, so they stay whole.
-        table.add_column(column, no_wrap=index == 0, overflow="fold")
-    return table
-
-
-def _print(what: object) -> None:
-    from rich.console import Console
-
-    Console(markup=False, highlight=False).print(what)
+    write_json(record)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from tl_ext.cli.tables import write_json
+
 app = typer.Typer(
     help="List plugins: what is loaded, from which distribution, what failed and why.",
     invoke_without_command=True,
@@ -24,7 +26,6 @@ def plugins(
 
     report = build_manager().report()
     if as_json:
-        import json
         from dataclasses import fields
 
         records = [
@@ -32,7 +33,7 @@ def plugins(
             | {"provides": {hook: list(names) for hook, names in one.provides.items()}}
             for one in report
         ]
-        typer.echo(json.dumps(records, indent=2, ensure_ascii=False))
+        write_json(records)
         return
 
     from rich.console import Console

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -25,11 +25,15 @@ def table(*columns: str) -> Table:
     return made
 
 
-def show(shown: Table) -> None:
-    """Print a table, brackets in it as they are."""
+def show(what: Table | str) -> None:
+    """Print a table or a line, brackets and numbers in it as they are.
+
+    Args:
+        what: The table or line.
+    """
     from rich.console import Console
 
-    Console(markup=False).print(shown)
+    Console(markup=False, highlight=False).print(what)
 
 
 def entry(heading: str, *details: str) -> None:
@@ -49,8 +53,12 @@ def entry(heading: str, *details: str) -> None:
         typer.echo(textwrap.indent("\n".join(lines), "    "))
 
 
-def write_json(records: Sequence[dict[str, object]]) -> None:
-    """Write records for programs."""
+def write_json(what: Sequence[dict[str, Any]] | dict[str, Any]) -> None:
+    """Write one record or several for programs.
+
+    Args:
+        what: What JSON has a form for.
+    """
     import json
 
-    typer.echo(json.dumps(records, indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(what, indent=2, ensure_ascii=False))
