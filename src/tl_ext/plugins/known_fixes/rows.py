@@ -67,18 +67,6 @@ class Room:
             slug, symptom, self.upstream, "import-time", "now", f"{module}:probe", **fields
         )
 
-    def patch_only(self, slug: str, *, symptom: str, **fields: Any) -> FixSpec:
-        """A bug whose repair would mean pasting upstream's code: there is a patch alone.
-
-        Args:
-            slug: Its name; its module, which has the probe, is the same with underscores.
-            symptom: What a user sees, in one line.
-            fields: The other fields of [`FixSpec`][tl_ext.plugins.specs.FixSpec].
-        """
-        probe = f"{self._module(slug)}:probe"
-        fields = {"recommended": False} | fields
-        return FixSpec(slug, symptom, self.upstream, "patch-only", "now", probe, **fields)
-
     def source_only(self, slug: str, *, symptom: str, **fields: Any) -> FixSpec:
         """A bug in files that no package installs; its `probe(tree)` is given a source tree.
 
