@@ -12,8 +12,8 @@ import pytest
 from tl_ext import fixes
 from tl_ext.fixes import State
 from tl_ext.fixes.children import HEAVY, Children
-from tl_ext.fixes.patches import every_series, series
-from tl_ext.fixes.trees import Scratch
+from tl_ext.fixes.patching.patches import every_series, series
+from tl_ext.fixes.patching.trees import Scratch
 from tl_ext.upstream import saelens_usable, transformer_lens_major
 
 HERE = "tests.fixes.test_repros"

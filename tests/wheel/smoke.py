@@ -27,7 +27,7 @@ def carried() -> None:
     package = resources.files("tl_ext")
     missing = [name for name in CARRIED if not package.joinpath(name).exists()]
     assert not missing, f"the wheel lacks {', '.join(missing)}"
-    from tl_ext.fixes.patches import patches_root
+    from tl_ext.fixes.patching.patches import patches_root
 
     assert patches_root() == Path(str(package)) / "patches", patches_root()
 

@@ -168,8 +168,8 @@ def export(
     from tl_ext.errors import InputError
     from tl_ext.files import write_whole
     from tl_ext.fixes.describing import pull_request
-    from tl_ext.fixes.exporting import export
-    from tl_ext.fixes.patches import with_requirements
+    from tl_ext.fixes.patching.exporting import export
+    from tl_ext.fixes.patching.patches import with_requirements
 
     named = _chosen(slugs, fixes.every_patch())
     places = {(patch.upstream, patch.base) for patch in named}

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from tl_ext.fixes.api import applied, apply, in_effect, probe, recommended, revert, specs, status
 from tl_ext.fixes.ledger import FixStatus, Ledger
-from tl_ext.fixes.patches import Patch, every_patch, every_series, patches_root, series
+from tl_ext.fixes.patching.patches import Patch, every_patch, every_series, patches_root, series
+from tl_ext.fixes.patching.verifying import PatchReport, verify
 from tl_ext.fixes.probing import Finding, State
 from tl_ext.fixes.releases import Agreement, agreement, expected, installed_release
-from tl_ext.fixes.verifying import PatchReport, verify
 
 __all__ = [
     "Agreement",

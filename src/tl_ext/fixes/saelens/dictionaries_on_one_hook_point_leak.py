@@ -25,8 +25,8 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
-from tl_ext.fixes.attaching import attachment, place, putting_back, remembering, standing
 from tl_ext.fixes.probing import Finding, State
+from tl_ext.fixes.saelens.attaching import attachment, place, putting_back, remembering, standing
 from tl_ext.fixes.tiny import sae, sae_bridge, transcoder
 
 SLUG = "dictionaries-on-one-hook-point-leak"

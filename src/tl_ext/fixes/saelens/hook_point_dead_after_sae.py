@@ -14,8 +14,8 @@ Source: `sae_lens/analysis/sae_transformer_bridge.py`, `SAETransformerBridge._re
 
 from __future__ import annotations
 
-from tl_ext.fixes.attaching import putting_back, remembering
 from tl_ext.fixes.probing import Finding, State
+from tl_ext.fixes.saelens.attaching import putting_back, remembering
 from tl_ext.fixes.tiny import sae, sae_bridge
 
 SLUG = "hook-point-dead-after-sae"

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from tl_ext.fixes.attaching import attachment, place, putting_back, remembering
 from tl_ext.fixes.probing import Finding, State
+from tl_ext.fixes.saelens.attaching import attachment, place, putting_back, remembering
 from tl_ext.fixes.tiny import sae, sae_bridge
 
 SLUG = "user-hooks-lost-on-attach"

@@ -19,10 +19,16 @@ from typing import Any
 from tl_ext.errors import FixError, nearest
 from tl_ext.fixes.api import probe, specs
 from tl_ext.fixes.children import HEAVY, Children
-from tl_ext.fixes.patches import Patch, every_patch, every_series, series, with_requirements
+from tl_ext.fixes.patching.patches import (
+    Patch,
+    every_patch,
+    every_series,
+    series,
+    with_requirements,
+)
+from tl_ext.fixes.patching.trees import Scratch
 from tl_ext.fixes.probing import Finding, State
 from tl_ext.fixes.releases import expected, installed_release
-from tl_ext.fixes.trees import Scratch
 
 # SAELens is verified beside the TransformerLens that is installed.
 _BESIDE: Mapping[str, tuple[str, ...]] = {

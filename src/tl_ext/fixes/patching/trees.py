@@ -9,8 +9,8 @@ from importlib import util
 from pathlib import Path
 
 from tl_ext.errors import FixError
-from tl_ext.fixes.git import git
-from tl_ext.fixes.patches import Patch
+from tl_ext.fixes.patching.git import git
+from tl_ext.fixes.patching.patches import Patch
 
 _CACHES = ("__pycache__", "*.pyc", ".git", ".venv", "venv", "node_modules", ".pytest_cache")
 

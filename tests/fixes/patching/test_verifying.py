@@ -13,8 +13,8 @@ from tests.fixes.source_trees import committed
 from tl_ext import fixes
 from tl_ext.errors import FixError
 from tl_ext.fixes.children import HEAVY, Children
-from tl_ext.fixes.patches import series
-from tl_ext.fixes.verifying import verify
+from tl_ext.fixes.patching.patches import series
+from tl_ext.fixes.patching.verifying import verify
 
 # A fix of the release that is installed.
 SLUG, UPSTREAM, BASE = next(
@@ -49,7 +49,7 @@ def patches_of(monkeypatch: pytest.MonkeyPatch, root: Path, *texts: str) -> None
     for name, text in zip(names, texts, strict=True):
         (folder / name).write_text(text, encoding="utf-8")
     (folder / "series").write_text("\n".join(names), encoding="utf-8")
-    monkeypatch.setattr("tl_ext.fixes.patches.patches_root", lambda: root / "patches")
+    monkeypatch.setattr("tl_ext.fixes.patching.patches.patches_root", lambda: root / "patches")
 
 
 def made(test: str, changes: str = "") -> str:

@@ -14,7 +14,7 @@ from email.utils import parseaddr
 from pathlib import Path
 
 from tl_ext.errors import FixError
-from tl_ext.fixes.patches import Patch
+from tl_ext.fixes.patching.patches import Patch
 
 # No hook runs, nothing is signed: what lands is what the patch says.
 _AM = ("-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false", "-c", "am.threeWay=false")

@@ -80,7 +80,8 @@ def place(model: Any, name: str, what: Any) -> None:
 
 
 def remembering(add_sae: Callable[..., Any]) -> Callable[..., Any]:
-    """`add_sae` of either class, with an [`Attachment`][tl_ext.fixes.attaching.Attachment] on the wrapper.
+    """`add_sae` of either class, with an
+    [`Attachment`][tl_ext.fixes.saelens.attaching.Attachment] on the wrapper.
 
     Args:
         add_sae: What is there now.

@@ -12,11 +12,11 @@ from tl_ext import fixes
 from tl_ext.cli import app
 from tl_ext.errors import FixError
 from tl_ext.fixes.describing import page, pull_request, readme
-from tl_ext.fixes.exporting import export
-from tl_ext.fixes.git import git
-from tl_ext.fixes.patches import patches_root, series, with_requirements
+from tl_ext.fixes.patching.exporting import export
+from tl_ext.fixes.patching.git import git
+from tl_ext.fixes.patching.patches import patches_root, series, with_requirements
+from tl_ext.fixes.patching.trees import Scratch
 from tl_ext.fixes.probing import Finding, State
-from tl_ext.fixes.trees import Scratch
 
 runner = CliRunner(env={"COLUMNS": "200", "TL_EXT_PLUGINS": None})
 UPSTREAM, BASE = next(
@@ -126,7 +126,7 @@ def test_every_patch_can_be_described() -> None:
 
 
 def test_the_page_of_fixes_is_made_of_rows() -> None:
-    file = Path(__file__).parents[2] / "docs" / "known-fixes.md"
+    file = Path(__file__).parents[3] / "docs" / "known-fixes.md"
     assert file.read_text(encoding="utf-8") == page(), "run `make fixes-pages`"
 
 

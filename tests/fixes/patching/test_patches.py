@@ -8,7 +8,7 @@ import pytest
 
 from tl_ext import fixes
 from tl_ext.errors import FixError
-from tl_ext.fixes.patches import (
+from tl_ext.fixes.patching.patches import (
     FIELDS,
     Patch,
     every_patch,
@@ -17,8 +17,8 @@ from tl_ext.fixes.patches import (
     series,
     with_requirements,
 )
-from tl_ext.fixes.trees import Scratch
-from tl_ext.fixes.verifying import verify
+from tl_ext.fixes.patching.trees import Scratch
+from tl_ext.fixes.patching.verifying import verify
 from tl_ext.upstream import saelens_usable
 
 UPSTREAM, BASE = "transformer_lens", "4.3.0"
@@ -97,6 +97,6 @@ def test_what_is_wrong_with_a_patch_or_a_series_is_told(
     folder = tmp_path / "up" / "1.0"
     folder.mkdir(parents=True)
     (folder / "series").write_text("0001-absent.patch\n")
-    monkeypatch.setattr("tl_ext.fixes.patches.patches_root", lambda: tmp_path)
+    monkeypatch.setattr("tl_ext.fixes.patching.patches.patches_root", lambda: tmp_path)
     with pytest.raises(FixError, match=r"disagree about 0001-absent\.patch"):
         series("up", "1.0")

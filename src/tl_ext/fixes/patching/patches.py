@@ -136,7 +136,7 @@ def patches_root() -> Path:
     Raises:
         FixError: It is in neither place.
     """
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[2]
     candidates = (package / "patches", package.parents[1] / "patches")
     for folder in candidates:
         if folder.is_dir():
