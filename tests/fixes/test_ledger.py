@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tl_ext.errors import FixError
-from tl_ext.fixes.ledger import Ledger
+from tl_ext.fixes.ledger import FixStatus, Ledger
 from tl_ext.plugins import FixSpec, Target
 
 MODULE = "made_for_the_ledger"
@@ -81,21 +81,27 @@ def upstream(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def test_revert_restores_the_very_object(upstream: Any) -> None:
     ledger, before = Ledger(), upstream.function
-    done = ledger.apply(spec("a", "function"))
+    ledger.apply(spec("a", "function"))
+    (done,) = ledger.status(spec("a", "function"))
     assert (upstream.function(), done.applied, done.targets) == (
         "afunction",
         1,
         (f"{MODULE}:function",),
     )
-    assert ledger.revert(spec("a", "function")).applied == 0
+    ledger.revert(spec("a", "function"))
+    assert ledger.status(spec("a", "function")) == [FixStatus("a", 0)]
     assert upstream.function is before
 
 
 def test_applies_are_counted(upstream: Any) -> None:
     ledger, one = Ledger(), spec("a", "function")
-    assert [ledger.apply(one).applied for _ in range(3)] == [1, 2, 3]
+    for count in (1, 2, 3):
+        ledger.apply(one)
+        assert ledger.count(one) == count
     assert upstream.function() == "afunction", "counted, not stacked"
-    assert [ledger.revert(one).applied for _ in range(3)] == [2, 1, 0]
+    for count in (2, 1, 0):
+        ledger.revert(one)
+        assert ledger.count(one) == count
     assert upstream.function() == "function"
     with pytest.raises(FixError, match="'a' is not applied; applied are none"):
         ledger.revert(one)
@@ -192,7 +198,8 @@ def test_a_foreign_value_stops_the_ledger_and_stays(upstream: Any) -> None:
         assert upstream.function is stranger
         assert upstream.copied is copied
     upstream.function = ours
-    assert ledger.revert(a).applied == 0
+    ledger.revert(a)
+    assert ledger.count(a) == 0
     assert upstream.function() == "function"
 
 
@@ -216,7 +223,7 @@ def test_nothing_is_changed_where_one_target_fails(upstream: Any) -> None:
         with pytest.raises(FixError, match=told):
             ledger.apply(broken)
         assert dict(vars(upstream)) == before
-        assert ledger.status(broken).applied == 0
+        assert ledger.count(broken) == 0
     ledger.apply(spec("b", "function"))
     with pytest.raises(FixError, match="Wrapping"):
         ledger.apply(spec("a", "function", wrap="breaks"))
@@ -226,7 +233,9 @@ def test_nothing_is_changed_where_one_target_fails(upstream: Any) -> None:
 
 
 def test_a_target_that_may_lack_is_told(upstream: Any) -> None:
-    done = Ledger().apply(spec("a", "function", "gone?"))
+    ledger, one = Ledger(), spec("a", "function", "gone?")
+    ledger.apply(one)
+    (done,) = ledger.status(one)
     assert done.absent == (f"{MODULE}:gone",)
 
 
@@ -237,11 +246,15 @@ def test_modules_that_hold_the_name_without_being_declared_are_told(
     early = types.ModuleType("made_early")
     early.f = upstream.function  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "made_early", early)
-    assert ledger.apply(one).stray == ("made_early:f",)
+    ledger.apply(one)
+    assert [status.stray for status in ledger.status(one)] == [("made_early:f",)]
     late = types.ModuleType("made_late")
     late.f = upstream.function  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "made_late", late)
-    assert ledger.status(one).stray == ("made_early:f", "made_late:f")
+    other = spec("b", "Child.method")
+    ledger.apply(other)
+    strays = [status.stray for status in ledger.status(one, other, spec("c", "function"))]
+    assert strays == [("made_early:f", "made_late:f"), (), ()]
 
 
 @pytest.mark.parametrize("kind", ["patch-only", "source-only"])

@@ -70,7 +70,7 @@ def apply(
             "(tl_ext.fixes.revert takes them back).",
             file=sys.stderr,
         )
-    return [process_ledger.status(spec) for spec in wanted]
+    return process_ledger.status(*wanted)
 
 
 def revert(*slugs: str, manager: PluginManager | None = None) -> list[FixStatus]:
@@ -89,7 +89,9 @@ def revert(*slugs: str, manager: PluginManager | None = None) -> list[FixStatus]
             import-time fix has prepared was imported.
     """
     known = specs(manager=manager)
-    return [process_ledger.revert(known[slug]) for slug in slugs]
+    for slug in slugs:
+        process_ledger.revert(known[slug])
+    return process_ledger.status(*(known[slug] for slug in slugs))
 
 
 @contextmanager
@@ -145,7 +147,7 @@ def status(*slugs: str, manager: PluginManager | None = None) -> list[FixStatus]
         PluginError: A slug is not known.
     """
     known = specs(manager=manager)
-    return [process_ledger.status(known[slug]) for slug in slugs or known]
+    return process_ledger.status(*(known[slug] for slug in slugs or known))
 
 
 def probe(
@@ -185,9 +187,7 @@ def recommended(*, manager: PluginManager | None = None) -> tuple[str, ...]:
         import-time fix should come before that, as `tl-ext fixes list` says, apply it by name.
     """
     candidates = [
-        spec
-        for spec in specs(manager=manager).values()
-        if spec.recommended and spec.kind in ("runtime", "import-time")
+        spec for spec in specs(manager=manager).values() if spec.recommended and spec.applicable
     ]
     candidates.sort(key=lambda spec: spec.kind != "import-time")
     usable = {upstream: importable(upstream) for upstream in {one.upstream for one in candidates}}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tl_ext.fixes.api import probe, specs
-from tl_ext.fixes.patches import Patch, every_patch
+from tl_ext.fixes.patching.patches import Patch, every_patch, patches_root
 from tl_ext.fixes.probing import Finding, State
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def page() -> str:
             facts = [spec.kind, where]
             if spec.takes_effect != "now":
                 facts.append(f"takes effect {spec.takes_effect}")
-            if not spec.recommended and spec.kind in ("runtime", "import-time"):
+            if spec.applicable and not spec.recommended:
                 facts.append("not among the recommended")
             if spec.slug in patched:
                 facts.append(f"patch `{patched[spec.slug].name}`")
@@ -167,8 +167,6 @@ def page() -> str:
 
 def main() -> None:
     """Write what is made of rows, docstrings and headers, in the checkout this runs from."""
-    from tl_ext.fixes.patches import patches_root
-
     file = patches_root() / "README.md"
     file.write_text(readme(file.read_text(encoding="utf-8")), encoding="utf-8")
     (patches_root().parent / "docs" / "known-fixes.md").write_text(page(), encoding="utf-8")

@@ -17,7 +17,7 @@ import inspect
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,6 +108,12 @@ class _Entry:
     absent: tuple[str, ...]
     redirection: Redirection | None = None  # of an import-time fix
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        if self.redirection is not None:
+            return tuple(self.redirection.names)
+        return tuple(slot.target for slot in self.slots)
+
 
 class Ledger:
     """The record of applied fixes, for the whole process; one lock around every change."""
@@ -117,14 +123,11 @@ class Ledger:
         self._slots: dict[tuple[int, str], _Slot] = {}
         self._entries: dict[str, _Entry] = {}
 
-    def apply(self, spec: FixSpec) -> FixStatus:
+    def apply(self, spec: FixSpec) -> None:
         """Put a fix in effect, or count one more apply where it is already.
 
         Args:
             spec: A fix of the runtime or the import-time kind.
-
-        Returns:
-            Where the fix stands now.
 
         Raises:
             FixError: The fix is of another kind, a target does not exist and is not marked as such,
@@ -132,7 +135,8 @@ class Ledger:
                 is imported already. Nothing is changed then.
         """
         if spec.kind == "import-time":
-            return self._prepare(spec)
+            self._prepare(spec)
+            return
         if spec.kind != "runtime":
             raise FixError(
                 f"The fix {spec.slug!r} is {spec.kind} and cannot be applied to what is imported. "
@@ -144,7 +148,7 @@ class Ledger:
                 for slot in entry.slots:
                     slot.check()
                 entry.count += 1
-                return self.status(spec)
+                return
             found, absent = self._locate(spec)
             slots = [slot for slot, _ in found]
             for slot in slots:
@@ -156,16 +160,12 @@ class Ledger:
             for slot in slots:
                 self._slots.setdefault((id(slot.owner), slot.name), slot)
             self._entries[spec.slug] = _Entry(1, slots, absent)
-            return self.status(spec)
 
-    def revert(self, spec: FixSpec) -> FixStatus:
+    def revert(self, spec: FixSpec) -> None:
         """Take one apply of a fix back, and the fix itself with the last of them.
 
         Args:
             spec: The fix.
-
-        Returns:
-            Where the fix stands now.
 
         Raises:
             FixError: It is not applied, a target holds a foreign value, or what an import-time fix
@@ -182,7 +182,7 @@ class Ledger:
                 slot.check()
             if entry.count > 1:
                 entry.count -= 1
-                return self.status(spec)
+                return
             if entry.redirection is not None:
                 if self.stays(spec):
                     raise FixError(
@@ -198,7 +198,6 @@ class Ledger:
             for slot in entry.slots:
                 if not slot.layers:
                     del self._slots[id(slot.owner), slot.name]
-            return self.status(spec)
 
     def count(self, spec: FixSpec) -> int:
         """How often a fix is applied; unlike `status`, without a look at every loaded module.
@@ -219,25 +218,26 @@ class Ledger:
         imported = spec.kind == "import-time" and spec.upstream in sys.modules
         return imported and self.count(spec) == 1
 
-    def status(self, spec: FixSpec) -> FixStatus:
-        """Where a fix stands.
+    def status(self, *specs: FixSpec) -> list[FixStatus]:
+        """Where fixes stand.
 
         Args:
-            spec: The fix.
+            specs: The fixes.
 
         Returns:
-            Its count, targets, and modules that hold the wrapped name without being declared.
+            Of each its count, targets, and modules that hold the wrapped name without being declared.
         """
         with self._lock:
-            entry = self._entries.get(spec.slug)
-            if entry is None:
-                return FixStatus(spec.slug, 0)
-            targets = tuple(slot.target for slot in entry.slots)
-            if entry.redirection is not None:
-                targets = tuple(entry.redirection.names)
-            return FixStatus(spec.slug, entry.count, targets, entry.absent, _strays(entry.slots))
+            entries = {spec.slug: self._entries.get(spec.slug) for spec in specs}
+            strays = _strays({slug: entry.slots for slug, entry in entries.items() if entry})
+            return [
+                FixStatus(slug, 0)
+                if entry is None
+                else FixStatus(slug, entry.count, entry.targets, entry.absent, strays[slug])
+                for slug, entry in ((spec.slug, entries[spec.slug]) for spec in specs)
+            ]
 
-    def _prepare(self, spec: FixSpec) -> FixStatus:
+    def _prepare(self, spec: FixSpec) -> None:
         """Prepare an import, or count one more apply where it is prepared already."""
         with self._lock:
             entry = self._entries.get(spec.slug)
@@ -251,7 +251,6 @@ class Ledger:
                 assert spec.prepare is not None  # the spec sees to that
                 entry = self._entries[spec.slug] = _Entry(0, [], (), resolve(spec.prepare)())
             entry.count += 1
-            return self.status(spec)
 
     def _locate(self, spec: FixSpec) -> tuple[list[tuple[_Slot, Target]], tuple[str, ...]]:
         """The slots a fix's targets mean, known ones where there are, and the absent targets."""
@@ -316,31 +315,31 @@ def _wrapped(wrap: Callable[[Any], Any], below: Any) -> Any:
     return wrap(below)
 
 
-def _strays(slots: Iterable[_Slot]) -> tuple[str, ...]:
-    """Names in loaded modules that hold the original of a slot, or a value of its chain."""
-    # `from x import f` copies what a module holds; a method is looked up in its class.
-    copied = [slot for slot in slots if isinstance(slot.owner, type(sys))]
-    if not copied:
-        return ()
-    declared = {(id(slot.owner), slot.name) for slot in copied}
-    watched = {
-        id(value)
-        for slot in copied
-        for value in (slot.original, *(layer.value for layer in slot.layers))
-    }
-    found = []
-    for module_name, module in list(sys.modules.items()):
+def _strays(slots: Mapping[str, Iterable[_Slot]]) -> dict[str, tuple[str, ...]]:
+    """Of each fix the names in loaded modules that hold the original of a slot, or a value of its chain."""
+    watched: dict[int, set[str]] = {}
+    declared: dict[str, set[tuple[int, str]]] = {}
+    for slug, its in slots.items():
+        # `from x import f` copies what a module holds; a method is looked up in its class.
+        copied = [slot for slot in its if isinstance(slot.owner, type(sys))]
+        declared[slug] = {(id(slot.owner), slot.name) for slot in copied}
+        for slot in copied:
+            for value in (slot.original, *(layer.value for layer in slot.layers)):
+                watched.setdefault(id(value), set()).add(slug)
+    found: dict[str, list[str]] = {slug: [] for slug in slots}
+    for module_name, module in list(sys.modules.items()) if watched else ():
         # Ours hold the value to wrap it; a lazy module may answer anything to getattr.
         if module_name.partition(".")[0] == "tl_ext" or not isinstance(module, type(sys)):
             continue
         held = list(vars(module).items())
         # Together there are some hundred thousand names, and hardly a module holds one that is watched.
-        if watched.isdisjoint(map(id, [value for _, value in held])):
+        if watched.keys().isdisjoint(map(id, [value for _, value in held])):
             continue
         for name, value in held:
-            if id(value) in watched and (id(module), name) not in declared:
-                found.append(f"{module_name}:{name}")
-    return tuple(sorted(found))
+            for slug in watched.get(id(value), ()):
+                if (id(module), name) not in declared[slug]:
+                    found[slug].append(f"{module_name}:{name}")
+    return {slug: tuple(sorted(names)) for slug, names in found.items()}
 
 
 def _shown(value: Any) -> str:

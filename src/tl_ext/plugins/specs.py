@@ -262,6 +262,11 @@ class FixSpec(_Spec):
         if both:
             raise self._error("absent_in", self.absent_in, f"no release of present_in: {both}")
 
+    @property
+    def applicable(self) -> bool:
+        """Whether it can be applied to a process; else there is a patch alone."""
+        return self.kind in ("runtime", "import-time")
+
     def references(self) -> dict[str, str]:
         """The probe, and the wrapper of each target."""
         wrappers = {f"targets[{n}]": target.wrap for n, target in enumerate(self.targets)}

@@ -46,7 +46,9 @@ def put_into(utils: ModuleType) -> FixStatus:
             arguments that no version of the course takes, or holds a value that somebody else put
             there.
     """
-    return process_ledger.apply(_spec(utils))
+    spec = _spec(utils)
+    process_ledger.apply(spec)
+    return process_ledger.status(spec)[0]
 
 
 def take_out_of(utils: ModuleType) -> FixStatus:
@@ -61,7 +63,9 @@ def take_out_of(utils: ModuleType) -> FixStatus:
     Raises:
         FixError: It was not put there, or something else has changed what is there.
     """
-    return process_ledger.revert(_spec(utils))
+    spec = _spec(utils)
+    process_ledger.revert(spec)
+    return process_ledger.status(spec)[0]
 
 
 @contextmanager
