@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from tl_ext.cli.tables import entry, write_json
-
-if TYPE_CHECKING:
-    from tl_ext.fixes import State
-    from tl_ext.plugins import FixSpec
 
 app = typer.Typer(
     help="Upstream bugs: list them, probe for them, check their fixes, run a script with them.",
@@ -60,7 +56,7 @@ def list_(as_json: AsJson = False) -> None:
         return
     for slug, spec in specs.items():
         acts = spec.kind if spec.takes_effect == "now" else f"{spec.kind}, on models booted later"
-        left_out = spec.kind in ("runtime", "import-time") and not spec.recommended
+        left_out = spec.applicable and not spec.recommended
         said = "; not among fixes.recommended()" * left_out
         entry(slug, spec.symptom, f"[{spec.upstream}: {acts}{said}]")
 
@@ -125,10 +121,11 @@ def check(slugs: Slugs = None) -> None:
     from tl_ext import fixes
     from tl_ext.errors import FixError
 
-    specs, wrong = fixes.specs(), []
-    for slug in _chosen(slugs, list(specs)):
+    wrong = []
+    for slug in _chosen(slugs, list(fixes.specs())):
         try:
-            right, said = _proof(specs[slug])
+            proof = fixes.prove(slug)
+            right, said = proof.right, str(proof)
         except FixError as error:
             right, said = False, str(error)
         # One after the other: all of them take a while.
@@ -139,46 +136,6 @@ def check(slugs: Slugs = None) -> None:
         listed = f"Not proved: {', '.join(wrong)}. `tl-ext fixes probe SLUG` says what is seen."
         typer.secho(listed, err=True, fg=typer.colors.RED)
         raise typer.Exit(1)
-
-
-def _proof(spec: FixSpec) -> tuple[bool, str]:
-    """Whether a fix does what it should, as far as that can be asked here, and how that was seen."""
-    from importlib.util import find_spec
-
-    from tl_ext import fixes
-    from tl_ext.fixes.releases import importable
-
-    before, during, after = _states(spec)
-    if during is not None:
-        right = during is fixes.State.ABSENT and after is fixes.State.PRESENT
-        seen = f"{before}; with the fix {during}; taken back, {after}"
-        return right, f"{seen}: {'right' if right else 'WRONG'}"
-    if spec.kind not in ("runtime", "import-time"):
-        return True, f"{before}; {spec.kind}: `tl-ext patches verify` proves its patch"
-    if find_spec(spec.upstream) is None:
-        return True, f"{before}; {spec.upstream} is not installed"
-    if spec.kind == "runtime" and not importable(spec.upstream):
-        return (
-            True,
-            f"{before}; {spec.upstream} cannot be imported here, so there was nothing to ask",
-        )
-    absent = before is fixes.State.ABSENT
-    return absent, f"{before}; {'nothing to fix here' if absent else 'its probe has no answer'}"
-
-
-def _states(spec: FixSpec) -> tuple[State, State | None, State | None]:
-    """What a fix's probe says before, with it, and after; the last two where there is a bug to fix."""
-    from tl_ext import fixes
-    from tl_ext.fixes import apart
-
-    before = fixes.probe(spec.slug).state
-    if before is not fixes.State.PRESENT or spec.kind not in ("runtime", "import-time"):
-        return before, None, None
-    if spec.kind == "import-time":
-        return apart.states(spec.slug)
-    with fixes.applied(spec.slug):
-        during = fixes.probe(spec.slug).state
-    return before, during, fixes.probe(spec.slug).state
 
 
 @app.command()
@@ -192,21 +149,14 @@ def status(slugs: Slugs = None, as_json: AsJson = False) -> None:
 
     from tl_ext import fixes
     from tl_ext.errors import FixError
-    from tl_ext.fixes.releases import importable
 
-    specs, records = fixes.specs(), []
-    for slug in _chosen(slugs, list(specs)):
-        spec, problem, one = specs[slug], "", fixes.FixStatus(slug, 0)
-        if spec.kind != "runtime":
-            problem = f"{spec.kind}: it wraps nothing"
-        elif not importable(spec.upstream):
-            problem = f"{spec.upstream} cannot be imported here"
-        else:
-            try:
-                with fixes.applied(slug) as (one,):
-                    pass
-            except FixError as error:
-                problem = str(error)
+    records = []
+    for slug in _chosen(slugs, list(fixes.specs())):
+        problem, one = "", fixes.FixStatus(slug, 0)
+        try:
+            one = fixes.reach(slug)
+        except FixError as error:
+            problem = str(error)
         if as_json:
             records.append(asdict(one) | {"applied": 0, "problem": problem})
             continue

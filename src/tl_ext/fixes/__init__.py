@@ -19,6 +19,7 @@ from tl_ext.fixes.ledger import FixStatus, Ledger
 from tl_ext.fixes.patching.patches import Patch, every_patch, every_series, patches_root, series
 from tl_ext.fixes.patching.verifying import PatchReport, verify
 from tl_ext.fixes.probing import Finding, State
+from tl_ext.fixes.proving import Proof, prove, reach
 from tl_ext.fixes.releases import Agreement, agreement, expected, installed_release
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Ledger",
     "Patch",
     "PatchReport",
+    "Proof",
     "State",
     "agreement",
     "applied",
@@ -39,6 +41,8 @@ __all__ = [
     "installed_release",
     "patches_root",
     "probe",
+    "prove",
+    "reach",
     "recommended",
     "revert",
     "series",
