@@ -45,6 +45,21 @@ def gpt2() -> GPT2LMHeadModel:
     return model
 
 
+def gpt2_bridge(tokenizer: Any = None) -> Any:
+    """A TransformerBridge of a GPT-2 of a few hundred weights.
+
+    Args:
+        tokenizer: What to boot with; None for a stand-in.
+    """
+    from transformer_lens.model_bridge import TransformerBridge
+
+    if tokenizer is None:
+        tokenizer = stand_in_tokenizer()
+    return TransformerBridge.boot_transformers(
+        "gpt2", hf_model=gpt2(), tokenizer=tokenizer, device="cpu"
+    )
+
+
 def boot(config: Any, **options: Any) -> Any:
     """A bridge of a decoder of random weights, large enough to matter.
 
@@ -96,8 +111,6 @@ def tokenizer_without_bos(prefix: Sequence[str] = ()) -> Any:
 def sae_bridge() -> Any:
     """An SAETransformerBridge of a GPT-2 of a few hundred weights."""
     from sae_lens.analysis.sae_transformer_bridge import SAETransformerBridge
-
-    from tl_ext.upstream import stand_in_tokenizer
 
     return SAETransformerBridge.boot_transformers(
         "gpt2", hf_model=gpt2(), tokenizer=stand_in_tokenizer(), device="cpu"

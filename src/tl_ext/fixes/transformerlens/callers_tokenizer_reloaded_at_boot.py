@@ -23,7 +23,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from tl_ext.fixes.probing import Finding, State
-from tl_ext.fixes.tiny import PREFIX, gpt2, tokenizer_without_bos
+from tl_ext.fixes.tiny import PREFIX, gpt2_bridge, tokenizer_without_bos
 from tl_ext.upstream import has_bos, ids_before_text
 
 if TYPE_CHECKING:
@@ -88,13 +88,10 @@ def probe() -> Finding:
         PRESENT where the first has lost an added token, its chat template or its prefix, or the second
         is refused.
     """
-    from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedTokenizerFast
 
     def booted(tokenizer: Any) -> Any:
-        return TransformerBridge.boot_transformers(
-            "gpt2", hf_model=gpt2(), tokenizer=tokenizer, device="cpu"
-        ).tokenizer
+        return gpt2_bridge(tokenizer).tokenizer
 
     made = tokenizer_without_bos(PREFIX)
     made.bos_token = PREFIX[-1]

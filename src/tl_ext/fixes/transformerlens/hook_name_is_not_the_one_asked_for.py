@@ -26,8 +26,7 @@ from functools import wraps
 from typing import Any
 
 from tl_ext.fixes.probing import Finding, State
-from tl_ext.fixes.tiny import gpt2
-from tl_ext.upstream import stand_in_tokenizer
+from tl_ext.fixes.tiny import gpt2_bridge
 
 SLUG = "hook-name-is-not-the-one-asked-for"
 
@@ -160,11 +159,8 @@ def probe() -> Finding:
         PRESENT where a hook is told another name, ABSENT where each is told that one.
     """
     import torch
-    from transformer_lens.model_bridge import TransformerBridge
 
-    bridge = TransformerBridge.boot_transformers(
-        "gpt2", hf_model=gpt2(), tokenizer=stand_in_tokenizer(), device="cpu"
-    )
+    bridge = gpt2_bridge()
     name, told = "blocks.0.hook_resid_post", []
 
     def listen(activation: Any, hook: Any) -> None:

@@ -29,7 +29,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from tl_ext.fixes.probing import Finding, State
-from tl_ext.fixes.tiny import gpt2, tokenizer_without_bos
+from tl_ext.fixes.tiny import gpt2_bridge, tokenizer_without_bos
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -125,13 +125,9 @@ def probe() -> Finding:
     Returns:
         PRESENT where the shorter text's last logits are not those it has by itself.
     """
-    from transformer_lens.model_bridge import TransformerBridge
-
     tokenizer = tokenizer_without_bos()
     tokenizer.padding_side = "left"
-    bridge: Any = TransformerBridge.boot_transformers(
-        "gpt2", hf_model=gpt2(), tokenizer=tokenizer, device="cpu"
-    )
+    bridge = gpt2_bridge(tokenizer)
     together = bridge(bridge.to_tokens(["a b a", "b"]))[1, -1]
     apart = float((together - bridge(bridge.to_tokens("b"))[0, -1]).detach().abs().max())
     state = State.PRESENT if apart > 1e-3 else State.ABSENT

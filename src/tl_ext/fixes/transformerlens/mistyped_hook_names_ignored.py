@@ -24,8 +24,7 @@ from typing import Any
 
 from tl_ext.errors import nearest
 from tl_ext.fixes.probing import Finding, State
-from tl_ext.fixes.tiny import gpt2
-from tl_ext.upstream import stand_in_tokenizer
+from tl_ext.fixes.tiny import gpt2_bridge
 
 SLUG = "mistyped-hook-names-ignored"
 
@@ -105,11 +104,8 @@ def probe() -> Finding:
         PRESENT where a call goes on without it, ABSENT where each refuses.
     """
     import torch
-    from transformer_lens.model_bridge import TransformerBridge
 
-    bridge = TransformerBridge.boot_transformers(
-        "gpt2", hf_model=gpt2(), tokenizer=stand_in_tokenizer(), device="cpu"
-    )
+    bridge = gpt2_bridge()
     ids, name = torch.tensor([[3, 1]]), "blocks.0.hook_resid_pots"
     hook = (name, lambda activation, hook: None)
 

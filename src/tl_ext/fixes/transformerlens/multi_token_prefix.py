@@ -22,7 +22,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from tl_ext.fixes.probing import Finding, State
-from tl_ext.fixes.tiny import PREFIX, gpt2, tokenizer_without_bos
+from tl_ext.fixes.tiny import PREFIX, gpt2_bridge, tokenizer_without_bos
 from tl_ext.upstream import prefix_ids
 
 if TYPE_CHECKING:
@@ -119,11 +119,7 @@ def probe() -> Finding:
         PRESENT where `to_tokens` gives anything but prefix and text, or the text alone where that is
         asked for.
     """
-    from transformer_lens.model_bridge import TransformerBridge
-
-    bridge = TransformerBridge.boot_transformers(
-        "gpt2", hf_model=gpt2(), tokenizer=tokenizer_without_bos(PREFIX), device="cpu"
-    )
+    bridge = gpt2_bridge(tokenizer_without_bos(PREFIX))
     text, prefix = [0], [4, 5]
     expected = {None: prefix + text, True: prefix + text, False: text}
     given = {asked: bridge.to_tokens("a", prepend_bos=asked)[0].tolist() for asked in expected}

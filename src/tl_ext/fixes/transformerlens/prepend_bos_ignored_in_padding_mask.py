@@ -26,7 +26,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from tl_ext.fixes.probing import Finding, State
-from tl_ext.fixes.tiny import gpt2, tokenizer_without_bos
+from tl_ext.fixes.tiny import gpt2_bridge, tokenizer_without_bos
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,13 +135,9 @@ def probe() -> Finding:
     Returns:
         PRESENT where the shorter text's last logits are not those it has by itself.
     """
-    from transformer_lens.model_bridge import TransformerBridge
-
     tokenizer = tokenizer_without_bos()
     tokenizer.pad_token = "<end>"  # and booting makes it BOS too
-    bridge: Any = TransformerBridge.boot_transformers(
-        "gpt2", hf_model=gpt2(), tokenizer=tokenizer, device="cpu"
-    )
+    bridge = gpt2_bridge(tokenizer)
     options = {"prepend_bos": False, "padding_side": "left"}
     new = {"prepend_bos": False, "max_new_tokens": 1, "output_logits": True, "verbose": False}
     texts = ["a b a", "b"]

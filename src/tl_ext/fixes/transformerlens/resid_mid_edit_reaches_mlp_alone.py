@@ -29,8 +29,7 @@ from functools import wraps
 from typing import Any
 
 from tl_ext.fixes.probing import Finding, State
-from tl_ext.fixes.tiny import gpt2
-from tl_ext.upstream import stand_in_tokenizer
+from tl_ext.fixes.tiny import gpt2_bridge
 
 SLUG = "resid-mid-edit-reaches-mlp-alone"
 
@@ -131,11 +130,8 @@ def probe() -> Finding:
         PRESENT where what leaves the block is more than the MLP's output, ABSENT where it is that.
     """
     import torch
-    from transformer_lens.model_bridge import TransformerBridge
 
-    bridge = TransformerBridge.boot_transformers(
-        "gpt2", hf_model=gpt2(), tokenizer=stand_in_tokenizer(), device="cpu"
-    )
+    bridge = gpt2_bridge()
     seen: dict[str, Any] = {}
 
     def keep(activation: Any, hook: Any) -> None:

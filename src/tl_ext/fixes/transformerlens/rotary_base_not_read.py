@@ -16,7 +16,7 @@ from functools import wraps
 from typing import Any
 
 from tl_ext.fixes.probing import Finding, State
-from tl_ext.fixes.tiny import DECODER
+from tl_ext.fixes.tiny import DECODER, boot
 
 SLUG = "rotary-base-not-read"
 _BASE = 500_000.0
@@ -51,24 +51,9 @@ def probe() -> Finding:
     Returns:
         PRESENT where `cfg.rotary_base` is another number, ABSENT where it is the model's.
     """
-    import torch
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformers import Qwen2Config, Qwen2ForCausalLM
+    from transformers import Qwen2Config
 
-    from tl_ext.upstream import stand_in_tokenizer
-
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        **DECODER,
-        rope_parameters={"rope_type": "default", "rope_theta": _BASE},
-        architectures=["Qwen2ForCausalLM"],
-    )
-    bridge = TransformerBridge.boot_transformers(
-        "tiny",
-        hf_model=Qwen2ForCausalLM(config).eval(),
-        tokenizer=stand_in_tokenizer(),
-        device="cpu",
-    )
-    told = bridge.cfg.rotary_base
+    rope = {"rope_type": "default", "rope_theta": _BASE}
+    told = boot(Qwen2Config(**DECODER, rope_parameters=rope)).cfg.rotary_base
     state = State.ABSENT if told == _BASE else State.PRESENT
     return Finding(state, f"the model's base is {_BASE:.0f}, cfg.rotary_base is {told}")
