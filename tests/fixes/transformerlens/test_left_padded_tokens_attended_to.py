@@ -110,6 +110,16 @@ class TestFixed:
             gpt2.tokenizer.padding_side = "left"
         assert torch.equal(gpt2(tokens), masked)
 
+    @pytest.mark.parametrize("name", ["use_cache", "use_past_kv_cache"])
+    def test_a_cache_that_is_refused_settles_nothing(self, gpt2: Any, name: str) -> None:
+        tokens = gpt2.to_tokens(TEXTS)
+        assert torch.equal(gpt2(tokens, **{name: False}), gpt2(tokens))
+
+    @pytest.mark.parametrize("name", ["attention_mask", "one_zero_attention_mask"])
+    def test_no_mask_is_none_given(self, gpt2: Any, name: str) -> None:
+        tokens = gpt2.to_tokens(TEXTS)
+        assert torch.equal(gpt2(tokens, **{name: None}), gpt2(tokens))
+
     def test_gradients_are_those_of_the_text_alone(self, gpt2: Any) -> None:
         def gradient(tokens: torch.Tensor) -> torch.Tensor:
             weights = gpt2.original_model.get_input_embeddings().weight
@@ -141,7 +151,9 @@ def as_installed() -> Iterator[None]:
 
 @given(
     texts=st.lists(st.sampled_from([*TEXTS, "w5"]), min_size=1, max_size=3),
-    kind=st.sampled_from(["list", "text", "alone", "right", "masked", "embedded", "cached"]),
+    kind=st.sampled_from(
+        ["list", "text", "alone", "right", "masked", "masked0", "embedded", "cached", "cached too"]
+    ),
     same=st.booleans(),
 )
 @settings(max_examples=settings.default.max_examples // 4)
@@ -157,13 +169,29 @@ def test_elsewhere_nothing_changes(
         "alone": (alone(bridge, texts[0]), {}),
         "right": (bridge.to_tokens(texts, padding_side="right"), {"padding_side": "right"}),
         "masked": (tokens, {"attention_mask": torch.ones_like(tokens)}),
+        "masked0": (tokens, {"one_zero_attention_mask": torch.ones_like(tokens)}),
         "embedded": (embed(tokens).detach(), {}),
         "cached": (tokens, {"use_cache": True}),
+        "cached too": (tokens, {"use_past_kv_cache": True}),
     }
     what, options = calls[kind]
 
     def said() -> list[torch.Tensor]:
         return [bridge(what, **options), bridge.run_with_cache(what, **options)[0]]
+
+    before = said()
+    with fixes.applied(SLUG):
+        after = said()
+    assert all(torch.equal(*both) for both in zip(before, after, strict=True))
+
+
+def test_a_cache_that_is_carried_on_is_as_it_was(gpt2: Any) -> None:
+    """The step after has no mask of the padding, so the first one must not have one either."""
+    tokens, new = gpt2.to_tokens(TEXTS), torch.tensor([[5], [6], [7]])
+
+    def said() -> list[torch.Tensor]:
+        logits, cache = gpt2(tokens, return_type="logits_and_cache")
+        return [logits, gpt2(new, past_key_values=cache)]
 
     before = said()
     with fixes.applied(SLUG):

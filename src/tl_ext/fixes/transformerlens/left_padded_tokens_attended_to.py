@@ -11,10 +11,11 @@ token tensor: without it the pad tokens are treated as real context" (of `attent
 the fix leaves generation as it is: pass `attention_mask`, or `padding_side="left"` with tokens.
 
 Under the fix `forward`, and `run_with_cache` and `run_with_hooks` with it, make HookedTransformer's mask:
-for a decoder's tokens without mask and cache, where `padding_side`, of the call or else of the tokenizer,
-is "left". Ids are compared with padding's up to the first other one, so where padding is EOS, one in
-the middle of a text stays what it is; one at the beginning of a text cannot be told from padding. Rows
-of a corpus may begin with such an EOS, which is why the fix is not among the recommended ones.
+for a decoder's tokens without mask or positions, and without a cache given or asked for, where
+`padding_side`, of the call or else of the tokenizer, is "left". Ids are compared with padding's up to the
+first other one, so where padding is EOS, one in the middle of a text stays what it is; one at the
+beginning of a text cannot be told from padding. Rows of a corpus may begin with such an EOS, which is why
+the fix is not among the recommended ones.
 Source: `transformer_lens/model_bridge/transformer_bridge.py` (3.9: `bridge.py`), `forward`;
 `transformer_lens/HookedTransformer.py` of 3.9, `input_to_embed`.
 """
@@ -22,7 +23,7 @@ Source: `transformer_lens/model_bridge/transformer_bridge.py` (3.9: `bridge.py`)
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
@@ -36,15 +37,8 @@ if TYPE_CHECKING:
 
 SLUG = "left-padded-tokens-attended-to"
 
-# Arguments of a call that knows about masks and positions, or whose next step would have to.
-_SETTLED = (
-    "attention_mask",
-    "one_zero_attention_mask",
-    "position_ids",
-    "past_key_values",
-    "use_cache",
-    "use_past_kv_cache",
-)
+# Arguments of a call that knows about masks and positions.
+_GIVEN = ("attention_mask", "one_zero_attention_mask", "position_ids", "past_key_values")
 # Whether the next forward pass is a step of generation, which has its own rule about masks.
 _generating: ContextVar[bool] = ContextVar("_generating", default=False)
 
@@ -59,8 +53,7 @@ def wrap_forward(original: Callable[..., Any]) -> Callable[..., Any]:
             given = signature.bind(self, input, *args, **options)
             asked = given.arguments | options
             side = asked.get("padding_side") or getattr(self.tokenizer, "padding_side", None)
-            settled = any(asked.get(name) is not None for name in _SETTLED)
-            if not step and not settled and side == "left" and _has_padding(self, input):
+            if not step and not _settled(asked) and side == "left" and _has_padding(self, input):
                 mask = _mask(self, input, asked.get("prepend_bos"))
                 if not bool(mask.all()):
                     given.arguments["attention_mask"] = mask
@@ -91,6 +84,14 @@ def _marked(generating: bool) -> Iterator[None]:
         yield
     finally:
         _generating.reset(before)
+
+
+def _settled(asked: Mapping[str, Any]) -> bool:
+    """Whether a call knows about masks and positions, or the step after it would have to."""
+    if any(asked.get(name) is not None for name in _GIVEN):
+        return True
+    cached = asked.get("use_cache") or asked.get("use_past_kv_cache")
+    return bool(cached) or asked.get("return_type") == "logits_and_cache"
 
 
 def _has_padding(bridge: Any, tokens: Any) -> bool:
