@@ -138,7 +138,7 @@ def _on_a_copy(
         opening = [] if before.file else [p for p in among if kinds[p.slug] == "import-time"]
         failed: dict[str, str] = {}
         if opening and not alone:
-            failed = bench.apply_each(among)
+            failed = bench.apply_each(chosen)
         for done, patch in enumerate(chosen):
             begin = time.perf_counter()
             missing = [patch]
@@ -148,7 +148,7 @@ def _on_a_copy(
                 missing = with_requirements([p.slug for p in (patch, *opening)], among)
                 beneath = [one for one in missing if one is not patch]
             elif opening:
-                missing, beneath = [], [one for one in among if one is not patch]
+                missing, beneath = [], [one for one in chosen if one is not patch]
             problem, after = failed.get(patch.slug, ""), None
             seen = before.findings[patch.slug]
             try:

@@ -211,6 +211,12 @@ SAE_LENS: tuple[FixSpec, ...] = (
         present_in=_BOTH,
     ),
     _here.source_only(
+        "transformer-lens-4-refused-by-pin",
+        symptom="pip refuses TransformerLens 4 beside SAELens: its requirements say transformer-lens<4.0.0",
+        present_in=("6.54.12",),
+        bug="https://github.com/decoderesearch/SAELens/issues/738",
+    ),
+    _here.source_only(
         "tutorial-hook-steers-only-the-prompt",
         symptom="the steering tutorial's hook steers the prompt and, under a KV cache, no generated "
         "token",
