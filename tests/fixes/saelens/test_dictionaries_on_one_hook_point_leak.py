@@ -149,6 +149,10 @@ def test_what_is_attached_inside_by_hand_stays(kind: str) -> None:
             model.add_sae(elsewhere)
         assert model.acts_to_saes == {READS[kind]: one, LATER[kind]: elsewhere}
         model.reset_saes()
+        with model.saes():
+            model.add_sae(elsewhere)
+        assert model.acts_to_saes == {LATER[kind]: elsewhere}
+        model.reset_saes()
 
 
 @both_classes

@@ -118,14 +118,14 @@ def wrap_saes(saes: Callable[..., Any]) -> Callable[..., Any]:
         reset = given.arguments["reset_saes_end"]
         given.arguments["reset_saes_end"] = False
         before = dict(self._acts_to_saes)
-        mine: dict[str, Any] = {}
+        mine: dict[str, Any] | None = None
         try:
             with saes(*given.args, **given.kwargs):
                 mine = _added(self, before)
                 yield self
         finally:
             if reset:
-                _restore(self, before, mine or _added(self, before))
+                _restore(self, before, _added(self, before) if mine is None else mine)
 
     return leaving_what_was_there
 
