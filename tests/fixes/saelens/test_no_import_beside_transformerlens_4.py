@@ -129,3 +129,22 @@ def test_where_saelens_is_imported_it_is_refused() -> None:
         fixes.apply(SLUG)
     assert fixes.status(SLUG)[0].applied == 0
     assert fixes.probe(SLUG).state is State.ABSENT
+
+
+def test_where_a_device_map_is_given_the_device_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from transformer_lens.model_bridge import TransformerBridge
+
+    from tl_ext.fixes.saelens.stand_ins import HookedTransformer
+
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        TransformerBridge, "boot_transformers", lambda name, **options: seen.append(options)
+    )
+    for device_map in ("auto", None):
+        HookedTransformer.from_pretrained_no_processing(
+            "some/name", device="cpu", device_map=device_map
+        )
+    HookedTransformer.from_pretrained_no_processing("some/name", device="cpu")
+    assert seen == [{"device_map": "auto"}, {"device": "cpu", "device_map": None}, {"device": "cpu"}]

@@ -66,7 +66,8 @@ class HookedTransformer(HookedRootModule):
 
         Args:
             model_name: A hub name or a folder.
-            kwargs: The old method's arguments. Switches of weight processing may be false.
+            kwargs: The old method's arguments. Switches of weight processing may be false; beside a
+                `device_map`, `device` is left out.
 
         Raises:
             NotImplementedError: A switch of weight processing is true, or this was called on
@@ -78,6 +79,8 @@ class HookedTransformer(HookedRootModule):
             raise NotImplementedError(
                 f"{_INSTEAD}, then enable_compatibility_mode(...) for a processed model{called}."
             )
+        if kwargs.get("device_map") is not None:  # boot_transformers refuses both
+            kwargs.pop("device", None)
         from transformer_lens.model_bridge import TransformerBridge
 
         logging.getLogger("tl_ext").warning(
