@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 import torch
-from tests.fixes.saelens.attached import IDS, both_classes, counting, model_of, sae, transcoder
+from tests.fixes.saelens.attached import (
+    IDS,
+    both_classes,
+    counting,
+    filled,
+    model_of,
+    sae,
+    transcoder,
+)
+from tests.tiny import WIDTH
 
 from tl_ext import fixes
 from tl_ext.fixes.saelens.hooks_on_sae_outlive_it import SLUG
@@ -104,4 +113,34 @@ def test_cache_gradients_and_transcoders_are_as_before(kind: str) -> None:
     with fixes.applied(SLUG):
         after = found()
     assert len(before) == len(after) > 20
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+@both_classes
+def test_hooks_see_sparse_latents_dense_as_before(kind: str) -> None:
+    from sae_lens import TopKTrainingSAE, TopKTrainingSAEConfig
+    from sae_lens.saes.sae import SAEMetadata
+
+    config = TopKTrainingSAEConfig(
+        d_in=WIDTH,
+        d_sae=2 * WIDTH,
+        k=3,
+        use_sparse_activations=True,
+        metadata=SAEMetadata(hook_name=NAME[kind]),
+    )
+    dictionary, name = filled(TopKTrainingSAE(config), 3), f"{NAME[kind]}.{LATENTS}"
+
+    def found() -> list[Any]:
+        model, fired = model_of(kind), []
+        with torch.no_grad(), model.saes([dictionary]):
+            logits, cache = model.run_with_cache(IDS)
+            model.add_hook(name, counting(fired))
+            model.add_hook(name, more)
+            return [logits, cache[name], model(IDS), *fired]
+
+    before = found()
+    dictionary.reset_hooks()
+    with fixes.applied(SLUG):
+        after = found()
+    assert not any(tensor.is_sparse for tensor in (*before, *after))
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))

@@ -147,4 +147,8 @@ def test_where_a_device_map_is_given_the_device_is_left_out(
             "some/name", device="cpu", device_map=device_map
         )
     HookedTransformer.from_pretrained_no_processing("some/name", device="cpu")
-    assert seen == [{"device_map": "auto"}, {"device": "cpu", "device_map": None}, {"device": "cpu"}]
+    assert seen == [
+        {"device_map": "auto"},
+        {"device": "cpu", "device_map": None},
+        {"device": "cpu"},
+    ]

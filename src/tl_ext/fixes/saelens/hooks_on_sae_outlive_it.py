@@ -34,12 +34,10 @@ def wrap_init(init: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(init)
     def with_own_hook_points(self: Any, sae: Any, *args: Any, **options: Any) -> None:
-        from transformer_lens.hook_points import HookPoint
-
         init(self, sae, *args, **options)
         for name, point in sae.hook_dict.items():
             if getattr(self, name) is point:
-                setattr(self, name, HookPoint())
+                setattr(self, name, _another(point))
 
     return with_own_hook_points
 
@@ -77,6 +75,17 @@ def wrap_hook_dict(hook_dict: property) -> property:
         return hooks
 
     return property(leaving_names, hook_dict.fset, hook_dict.fdel, hook_dict.__doc__)
+
+
+def _another(point: Any) -> Any:
+    """A hook point without hooks, of the same kind: one of SAELens' makes sparse latents dense for hooks."""
+    from transformer_lens.hook_points import HookPoint
+
+    made = HookPoint()
+    for name, value in vars(point).items():
+        vars(made).setdefault(name, value)
+    made.__class__ = type(point)
+    return made
 
 
 @contextmanager
