@@ -90,20 +90,32 @@ def _another(point: Any) -> Any:
 
 @contextmanager
 def _both(wrapper: Any, sae: Any) -> Iterator[None]:
-    """Let what passes a hook point of the dictionary pass the wrapper's too."""
+    """Let what passes a hook point of the dictionary pass the wrapper's too, where that has hooks."""
     from torch import nn
 
-    points = dict(sae.hook_dict)
+    swapped = {}
     try:
-        for name, point in points.items():
+        for name, point in sae.hook_dict.items():
             own = getattr(wrapper, name)
             # The wrapper alone calls the hooks of error and output.
-            if own is not point and name not in ("hook_sae_error", "hook_sae_output"):
-                setattr(sae, name, nn.Sequential(point, own))
+            if own is point or name in ("hook_sae_error", "hook_sae_output") or not _hooked(own):
+                continue
+            swapped[name] = point
+            setattr(sae, name, nn.Sequential(point, own))
         yield
     finally:
-        for name, point in points.items():
+        for name, point in swapped.items():
             setattr(sae, name, point)
+
+
+def _hooked(point: Any) -> bool:
+    """Whether calling a hook point calls anything else: TransformerLens' hooks, or torch's own."""
+    return bool(
+        point._forward_hooks
+        or point._forward_pre_hooks
+        or point._backward_hooks
+        or point._backward_pre_hooks
+    )
 
 
 def probe() -> Finding:
