@@ -78,6 +78,13 @@ def own_architectures() -> tuple[str, ...]:
     )
 
 
+def adapter_factory() -> Any:
+    """The factory that keeps adapters; a public read of its table, `_adapters`, neither release has."""
+    from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
+
+    return ArchitectureAdapterFactory
+
+
 def architecture_of(config: Any) -> str:
     """The architecture TransformerLens would boot a Hugging Face config as.
 

@@ -15,6 +15,7 @@ from tl_ext import fixes
 from tl_ext.errors import FixError, PluginError
 from tl_ext.fixes.transformerlens import registered_adapters_ignored_by_boot as booting
 from tl_ext.plugins import AdapterSpec, PluginManager, build_manager, resolve
+from tl_ext.upstream import adapter_factory
 
 _lock = threading.Lock()
 _taught: set[str] = set()  # references to `register` callables that have run
@@ -88,14 +89,12 @@ def activate(*, manager: PluginManager | None = None, quiet: bool = False) -> Ac
     Raises:
         FixError: The fix that booting needs cannot be applied.
     """
-    from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
-
-    # A public read of the table does not exist in either release.
-    adapters: dict[str, Any] = ArchitectureAdapterFactory._adapters
+    factory = adapter_factory()
+    adapters: dict[str, Any] = factory._adapters
     with _lock:
         manager = manager or build_manager()
         before = set(adapters)
-        ArchitectureAdapterFactory.discover_entry_points()
+        factory.discover_entry_points()
         discovered = tuple(name for name in adapters if name not in before)
         registered, kept, problems = [], [], []
         applied: list[str] = []
@@ -112,7 +111,7 @@ def activate(*, manager: PluginManager | None = None, quiet: bool = False) -> Ac
                 problems.append(f"{cannot} {name}, from {plugin}: {error}")
                 continue
             if name not in adapters:
-                ArchitectureAdapterFactory.register_adapter(name, adapter)
+                factory.register_adapter(name, adapter)
                 registered.append((name, plugin))
         applied += _let_boot_see(tuple(adapters), manager)
         done = Activation(

@@ -20,9 +20,9 @@ from typing import Any
 
 from tl_ext.fixes.probing import Finding, State
 from tl_ext.fixes.tiny import DECODER
+from tl_ext.upstream import adapter_factory
 
 SLUG = "head-architectures-boot-as-causal-lm"
-ATTRIBUTE = "hf_auto_class"
 _NAME = "LlamaForCausalLM"  # a native name, so that booting gets as far as loading
 
 
@@ -38,7 +38,7 @@ def wrap(original: Callable[[str], Any]) -> Callable[[str], Any]:
 
     @wraps(original)
     def with_the_adapters(architecture: str) -> Any:
-        name = getattr(_factory()._adapters.get(architecture), ATTRIBUTE, None)
+        name = getattr(adapter_factory()._adapters.get(architecture), "hf_auto_class", None)
         if name is None:
             return original(architecture)
         import transformers
@@ -66,7 +66,7 @@ def probe() -> Finding:
             raise _LoadedError(type(hf_model).__name__)
 
     config = {"model_type": "llama", "architectures": [_NAME], **DECODER}
-    adapters = _factory()._adapters
+    adapters = adapter_factory()._adapters
     before = adapters[_NAME]
     adapters[_NAME] = Adapter
     try:
@@ -83,9 +83,3 @@ def probe() -> Finding:
 
 class _LoadedError(Exception):
     """Ends the probe's boot where the model's class is known."""
-
-
-def _factory() -> Any:
-    from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
-
-    return ArchitectureAdapterFactory

@@ -20,7 +20,7 @@ from typing import Any
 
 from tl_ext.fixes.probing import Finding, State
 from tl_ext.fixes.tiny import DECODER
-from tl_ext.upstream import stand_in_tokenizer
+from tl_ext.upstream import adapter_factory, stand_in_tokenizer
 
 SLUG = "registered-adapters-ignored-by-boot"
 _NAME = "TlExtProbeForCausalLM"
@@ -102,7 +102,7 @@ def probe() -> Finding:
     )
 
     adapter = type("TlExtProbeAdapter", (LlamaArchitectureAdapter,), {})
-    factory = _factory()
+    factory = adapter_factory()
     factory.register_adapter(_NAME, adapter)
     try:
         bridge = TransformerBridge.boot_transformers(
@@ -133,13 +133,7 @@ def _tiny_model() -> Any:
 
 def _registered() -> dict[str, Any]:
     """The factory's own table, after the discovery that booting leaves for later."""
-    factory = _factory()
+    factory = adapter_factory()
     factory.discover_entry_points()
     adapters: dict[str, Any] = factory._adapters
     return adapters
-
-
-def _factory() -> Any:
-    from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
-
-    return ArchitectureAdapterFactory
