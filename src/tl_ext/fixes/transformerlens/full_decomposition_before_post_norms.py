@@ -85,19 +85,16 @@ def _post_norm(block: Any, added: str) -> tuple[str, Any] | None:
 def _through_post_norms(
     cache: Any, stack: Tensor, labels: list[str], asked: dict[str, Any]
 ) -> Tensor:
-    import torch
-
     rows: dict[tuple[int, str], list[int]] = {}
     for row, label in enumerate(labels):
         if piece := re.fullmatch(r"L(\d+)([HN])\d+", label):
             rows.setdefault((int(piece[1]), piece[2]), []).append(row)
-    stack = stack.clone()
-    biases = torch.zeros_like(stack[-1])
+    biases = stack.new_zeros(stack.shape[1:])
     for (layer, letter), held in rows.items():
         bias = _bias(cache.model, layer, letter).expand(1, *stack.shape[1:])
-        pieces = _normed(cache, layer, letter, torch.cat((stack[held], bias)), asked["pos_slice"])
-        stack[held] = pieces[:-1]
-        biases += pieces[-1]
+        biases += _normed(cache, layer, letter, bias, asked["pos_slice"])[0]
+        # The stack is upstream's own concatenation, made for this call.
+        stack[held] = _normed(cache, layer, letter, stack[held], asked["pos_slice"])
     stack[labels.index("bias")] = biases
     return stack
 
