@@ -45,10 +45,10 @@ def wrap_hooks(original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
     def under_the_names_given(self: Any, *args: Any, **options: Any) -> Any:
         given = signature.bind(self, *args, **options)
-        points = self.hook_dict
         for field in ("fwd_hooks", "bwd_hooks"):
             hooks = given.arguments.get(field)
             if hooks:
+                points = self.hook_dict
                 given.arguments[field] = [
                     (name, _told(points, name, function)) for name, function in hooks
                 ]
@@ -98,7 +98,8 @@ def _told(points: dict[str, Any], name: Any, function: Any) -> Any:
     # Those of get_caching_hooks write under the point's own name, and the others they know.
     if "alias_names" in getattr(function, "keywords", ()):
         return function
-    chosen = [name] if isinstance(name, str) else [one for one in points if name(one)]
+    # As keys: a filter may choose hundreds, and each is looked for among them.
+    chosen = dict.fromkeys([name] if isinstance(name, str) else filter(name, points))
     names: dict[int, str] = {}
     for one in chosen:
         point = points.get(one)
