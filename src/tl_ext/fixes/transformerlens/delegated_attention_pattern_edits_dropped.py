@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from typing import TYPE_CHECKING, Any
 
 from tl_ext.fixes.probing import Finding, State
@@ -40,11 +40,10 @@ def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(original)
     def forward(self: Any, *args: Any, **options: Any) -> Any:
-        if not (
-            _delegates(self) and (_hooked(self.hook_pattern) or _hooked(self.hook_attn_scores))
-        ):
+        hooked = _hooked(self.hook_pattern) or _hooked(self.hook_attn_scores)
+        if not (hooked and _delegates(self)):
             return original(self, *args, **options)
-        inside = _softmax_with_hooks(self)
+        inside = _softmax_with_hooks()(self)
         kept: list[Tensor] = []
 
         def keep(module: Any, given: Any, output: Any) -> Any:
@@ -80,38 +79,40 @@ def _hooked(point: Any) -> bool:
     return bool(point._forward_hooks or point._backward_hooks)
 
 
-def _softmax_with_hooks(attention: Any) -> Any:
+@cache
+def _softmax_with_hooks() -> Any:
     """A mode in which the softmax of an attention module's own code passes through its hooks."""
     import torch
     from torch.overrides import TorchFunctionMode
 
-    module = type(attention.original_component).__module__
-    heads = attention.config.n_heads
-    own = next(attention.original_component.parameters()).dtype
-
     class Softmax(TorchFunctionMode):
-        fired = False
+        def __init__(self, attention: Any) -> None:
+            super().__init__()
+            self.attention = attention
+            self.module = type(attention.original_component).__module__
+            self.own = next(attention.original_component.parameters()).dtype
+            self.fired = False
 
         def __torch_function__(
             self, function: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
             kwargs = kwargs or {}
             taken = function in (torch.nn.functional.softmax, torch.softmax, torch.Tensor.softmax)
-            if self.fired or not taken or _caller() != module:
+            if self.fired or not taken or _caller() != self.module:
                 return function(*args, **kwargs)
             self.fired = True
             scores, *rest = args
             # XGLM folds heads into the batch; elsewhere a layer may have a number of its own.
-            folded = scores.ndim == 3
+            folded, heads = scores.ndim == 3, self.attention.config.n_heads
             by_head = scores.reshape(-1, heads, *scores.shape[-2:]) if folded else scores
-            hooked = attention.hook_attn_scores(by_head).reshape(scores.shape)
+            hooked = self.attention.hook_attn_scores(by_head).reshape(scores.shape)
             weights = function(hooked, *rest, **kwargs)
             # The pattern that comes back has the model's type; packed weights do not tell it.
-            seen = weights.to(own) if own.is_floating_point else weights
-            pattern = attention.hook_pattern(seen.reshape(by_head.shape))
+            seen = weights.to(self.own) if self.own.is_floating_point else weights
+            pattern = self.attention.hook_pattern(seen.reshape(by_head.shape))
             return pattern.reshape(weights.shape).to(weights.dtype)
 
-    return Softmax()
+    return Softmax
 
 
 def _caller() -> str:
