@@ -66,7 +66,7 @@ def read_features(W: Any) -> Features:
 
     Args:
         W: See `FORMS`; torch tensors on any device, with or without gradients and of any real dtype,
-            numpy arrays, and lists.
+            numpy arrays, and lists. What was read already is given back.
 
     Returns:
         The vectors.
@@ -74,6 +74,8 @@ def read_features(W: Any) -> Features:
     Raises:
         InputError: It has another shape, is empty, or holds what is no finite number.
     """
+    if isinstance(W, Features):
+        return W
     given = _stacked(W, "W")
     shape = shape_of(given)
     timesteps, moving = _by_timestep(given, shape)

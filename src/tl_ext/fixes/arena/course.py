@@ -101,7 +101,7 @@ def translated(given: Mapping[str, Any]) -> dict[str, Any]:
     else:
         limits = _REACH if max(reaches(features, "shared")) <= _REACH else "shared"
     options = {
-        "W": given["W"],
+        "W": features,
         "colors": _colors(given.get("colors"), features),
         "title": given.get("title"),
         "titles": given.get("subplot_titles"),
