@@ -1,10 +1,13 @@
-"""What stands on a panel: read back from the figure's artists."""
+"""Vectors to draw, and what stands on a panel: read back from the figure's artists."""
 
 from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection
+
+W3 = np.random.default_rng(0).normal(size=(3, 2, 4))
+W4 = np.random.default_rng(1).normal(size=(5, 3, 2, 4))
 
 
 def points(axes: Axes) -> np.ndarray:

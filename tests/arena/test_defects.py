@@ -12,13 +12,10 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 from PIL import Image
-from tests.arena.drawn import face_colors, points, segments
+from tests.arena.drawn import W3, W4, face_colors, points, segments
 
 from tl_ext.arena import animate_features_in_2d, plot_features_in_2d
 from tl_ext.errors import InputError
-
-W3 = np.random.default_rng(0).normal(size=(3, 2, 4))
-W4 = np.random.default_rng(1).normal(size=(5, 3, 2, 4))
 
 
 def test_markers_are_given_sequences() -> None:

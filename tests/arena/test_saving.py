@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.arena.drawn import points
+from tests.arena.drawn import W3, W4, points
 
 from tl_ext.arena import animate_features_in_2d, plot_features_in_2d
 from tl_ext.arena.saving import _MOVING_DPI, pictures
 from tl_ext.errors import InputError, OutputError
 
-W3 = np.random.default_rng(0).normal(size=(3, 2, 4))
-W4 = np.random.default_rng(1).normal(size=(5, 3, 2, 4))
 STARTS = {
     ".png": b"\x89PNG",
     ".svg": b"<?xml",

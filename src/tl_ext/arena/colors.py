@@ -69,6 +69,8 @@ def read_colors(
     trees = [(_as_numbers(tree), False), *trees]
     found: list[list[list[list[_Leaf]]]] = []
     for one, strict in trees:
+        if {float, tuple} <= set(map(type, _leaves(one))):
+            continue  # importances beside colours have no reading
         for layout in _LAYOUTS[: len(_LAYOUTS) if isinstance(one, list) else 1]:
             if features.moving or "timestep" not in layout:
                 spread = _spread(one, layout, features, strict)
@@ -200,9 +202,6 @@ def _spread(
 ) -> list[list[list[_Leaf]]] | None:
     """The leaves by timestep, instance and feature; None where the layout does not fit."""
     sizes = {"timestep": features.n_timesteps, "instance": features.n_instances}
-    kinds = set(map(type, _leaves(tree)))
-    if float in kinds and tuple in kinds:
-        return None
 
     def at(t: int, i: int) -> list[_Leaf]:
         node, n = tree, features.n_features[i]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -199,13 +197,13 @@ class _Sheet:
         self._between = 0.3 if self._own else 0.12
         bar = _BAR if plan.colors.scale is not None else 0.0
         height = sum(self._above) + rows * PANEL + (rows - 1) * self._between
-        self._inner = inner, height
+        self._inner = inner
         self.size = (_LEFT + inner + _RIGHT + bar, _TOP + self._title_height + height + _BOTTOM)
 
     def lay(self, figure: Figure) -> None:
         """Make the axes and the title."""
         width, height = self.size
-        plan, (inner, _) = self.plan, self._inner
+        plan, inner = self.plan, self._inner
         self.title = figure.text(
             (_LEFT + inner / 2) / width, 1 - _TOP / height, "", ha="center", va="top",
             fontsize=_TITLE_SIZE, fontweight="bold", color=INK, linespacing=1.15,
@@ -231,7 +229,7 @@ class _Sheet:
         """The colour bar, beside the panels and no longer than a panel and a half."""
         low, high = tops[-1] - PANEL, tops[0]
         length = min(high - low, 1.5 * PANEL)
-        place = (_LEFT + self._inner[0] + 0.2, (low + high - length) / 2, 0.09, length)
+        place = (_LEFT + self._inner + 0.2, (low + high - length) / 2, 0.09, length)
         axes = figure.add_axes(_relative(place, self.size))
         scale = ScalarMappable(self.plan.colors.scale, self.plan.cmap)
         bar: Any = figure.colorbar(scale, cax=axes, ticks=MaxNLocator(5))
@@ -305,13 +303,3 @@ def _relative(
     """A place in inches as parts of the figure."""
     (left, bottom, width, height), (across, up) = place, size
     return left / across, bottom / up, width / across, height / up
-
-
-@contextmanager
-def kept_timestep(figure: FeatureFigure) -> Iterator[None]:
-    """Come back to the timestep that is shown."""
-    timestep = figure.timestep
-    try:
-        yield
-    finally:
-        figure.show_timestep(timestep)

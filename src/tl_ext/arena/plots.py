@@ -134,12 +134,11 @@ def animate_features_in_2d(
     """
     if not isinstance(fps, int | float) or not 0 < fps <= _FASTEST:
         raise InputError(f"fps is {fps!r}; a number above 0 and up to {_FASTEST:g} is expected.")
-    figure = _draw(
+    return _draw(
         W, colors=colors, title=title, titles=titles, n_rows=n_rows, limits=limits,
         color_range=color_range, color_label=color_label, cmap=cmap, save=save, fps=float(fps),
         must_move=True,
     )  # fmt: skip
-    return figure
 
 
 def _draw(

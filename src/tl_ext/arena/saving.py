@@ -17,7 +17,6 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from tl_ext.arena.drawing import kept_timestep
 from tl_ext.errors import InputError
 from tl_ext.files import write_whole
 
@@ -120,22 +119,22 @@ def pictures(figure: FeatureFigure) -> Iterator[Image.Image]:
     Yields:
         Pictures of one size.
     """
-    canvas, dpi = figure.canvas, figure.get_dpi()
+    canvas, dpi, shown = figure.canvas, figure.get_dpi(), figure.timestep
     try:
-        with kept_timestep(figure):
-            figure.set_dpi(_MOVING_DPI)
-            agg, moving = FigureCanvasAgg(figure), figure.moving_artists()
-            with _hidden(moving):
-                agg.draw()
-            # Most of the time goes into axes and ticks, which stay.
-            background = agg.copy_from_bbox(figure.bbox)
-            for timestep in range(figure.plan.features.n_timesteps):
-                figure.show_timestep(timestep)
-                agg.restore_region(background)
-                for artist in moving:
-                    figure.draw_artist(artist)
-                yield Image.fromarray(np.asarray(agg.buffer_rgba())).convert("RGB")
+        figure.set_dpi(_MOVING_DPI)
+        agg, moving = FigureCanvasAgg(figure), figure.moving_artists()
+        with _hidden(moving):
+            agg.draw()
+        # Most of the time goes into axes and ticks, which stay.
+        background = agg.copy_from_bbox(figure.bbox)
+        for timestep in range(figure.plan.features.n_timesteps):
+            figure.show_timestep(timestep)
+            agg.restore_region(background)
+            for artist in moving:
+                figure.draw_artist(artist)
+            yield Image.fromarray(np.asarray(agg.buffer_rgba())).convert("RGB")
     finally:
+        figure.show_timestep(shown)
         figure.set_dpi(dpi)
         figure.set_canvas(canvas)
 
