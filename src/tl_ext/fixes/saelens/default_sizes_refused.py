@@ -19,6 +19,7 @@ from typing import Any
 
 from tl_ext.fixes.probing import Finding, State
 from tl_ext.fixes.saelens.planted import PlantedModel, rows, several_hooks, store
+from tl_ext.fixes.saelens.views import View
 
 SLUG = "default-sizes-refused"
 
@@ -36,20 +37,13 @@ def wrap(loader: Callable[[Any], Any]) -> Callable[[Any], Any]:
     @wraps(loader)
     def large_enough(self: Any) -> Any:
         in_rows = self.n_batches_in_buffer * self.training_context_size
-        return loader(self if in_rows >= self.train_batch_size_tokens else _Larger(self))
+        if in_rows >= self.train_batch_size_tokens:
+            return loader(self)
+        # Upstream counts rows where the setting counts batches.
+        batches_in_rows = self.n_batches_in_buffer * self.store_batch_size_prompts
+        return loader(View(self, n_batches_in_buffer=batches_in_rows))
 
     return large_enough
-
-
-class _Larger:
-    """A store that says how many rows its buffer holds where upstream asks for batches."""
-
-    def __init__(self, store: Any) -> None:
-        self._store = store
-        self.n_batches_in_buffer = store.n_batches_in_buffer * store.store_batch_size_prompts
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
 
 
 def probe() -> Finding:

@@ -19,12 +19,13 @@ import signal
 import tempfile
 from collections.abc import Callable
 from contextlib import redirect_stderr
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
 from tl_ext.fixes.probing import Finding, State
 from tl_ext.fixes.saelens.planted import PlantedModel, rows, training
+from tl_ext.fixes.saelens.views import View
 
 SLUG = "interrupted-training-loses-weights"
 
@@ -41,31 +42,22 @@ def wrap(run: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
     @wraps(run)
     def saving(runner: Any, trainer: Any) -> Any:
-        return run(runner, _Saving(trainer))
+        return run(runner, View(trainer, fit=partial(_fit, trainer)))
 
     return saving
 
 
-class _Saving:
-    """A trainer whose interrupted `fit` leaves a checkpoint."""
+def _fit(trainer: Any) -> Any:
+    """Train; an interruption leaves a checkpoint."""
+    from sae_lens.training._interruption import InterruptedException
 
-    def __init__(self, trainer: Any) -> None:
-        self._trainer = trainer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._trainer, name)
-
-    def fit(self) -> Any:
-        from sae_lens.training._interruption import InterruptedException
-
-        trainer = self._trainer
-        try:
-            return trainer.fit()
-        except (KeyboardInterrupt, InterruptedException):
-            if trainer.cfg.checkpoint_path is not None:
-                # The name that upstream looks for.
-                trainer.save_checkpoint(checkpoint_name=str(trainer.n_training_samples))
-            raise
+    try:
+        return trainer.fit()
+    except (KeyboardInterrupt, InterruptedException):
+        if trainer.cfg.checkpoint_path is not None:
+            # The name that upstream looks for.
+            trainer.save_checkpoint(checkpoint_name=str(trainer.n_training_samples))
+        raise
 
 
 class _Interrupted(PlantedModel):

@@ -26,6 +26,7 @@ from typing import Any
 
 from tl_ext.fixes.probing import Finding, State
 from tl_ext.fixes.saelens.planted import PlantedModel, several_hooks, store
+from tl_ext.fixes.saelens.views import View
 
 SLUG = "padding-of-tokenised-data-trained-on"
 MASK = "attention_mask"
@@ -52,7 +53,7 @@ def wrap_rows(rows: Callable[[Any], Iterator[Any]]) -> Callable[[Any], Iterator[
 
     @wraps(rows)
     def marked(self: Any) -> Iterator[Any]:
-        return rows(_View(self, dataset=_marked(self)) if self.is_dataset_tokenized else self)
+        return rows(View(self, dataset=_marked(self)) if self.is_dataset_tokenized else self)
 
     return marked
 
@@ -96,7 +97,7 @@ def wrap_activations(activations: Callable[[Any, Any], Any]) -> Callable[[Any, A
         if real is None or not _takes_a_mask(self.model):
             return activations(self, batch_tokens)
         options = {MASK: real.long()} | self.model_kwargs
-        return activations(_View(self, model_kwargs=options), batch_tokens)
+        return activations(View(self, model_kwargs=options), batch_tokens)
 
     return attending
 
@@ -138,43 +139,30 @@ def wrap_filter(filtered: Callable[..., Any]) -> Callable[..., Any]:
     return without_padding
 
 
-class _View:
-    """A store of which some attributes are others; what is written goes to the store itself."""
-
-    def __init__(self, store: Any, **instead: Any) -> None:
-        vars(self).update(instead, _store=store)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._store, name, value)
-
-
-class _Batch(_View):
+class _Batch(View):
     """A store while it makes one batch of activations, whose padded tokens are `NO_TOKEN`."""
 
     def get_batch_tokens(self, **options: Any) -> Any:
-        tokens = self._store.get_batch_tokens(**options)
+        tokens = self._of.get_batch_tokens(**options)
         real = _masks().get(tokens)
         vars(self).update(_tokens=tokens, _padded=real is not None)
         return tokens if real is None else tokens.where(real, NO_TOKEN)
 
     def get_activations(self, _: Any) -> Any:
-        return self._store.get_activations(self._tokens)
+        return self._of.get_activations(self._tokens)
 
     def get_multi_hook_activations(self, _: Any) -> Any:
-        return self._store.get_multi_hook_activations(self._tokens)
+        return self._of.get_multi_hook_activations(self._tokens)
 
     @property
     def exclude_special_tokens(self) -> Any:
         """Ids that the store of several hook points leaves out."""
         import torch
 
-        excluded = self._store.exclude_special_tokens
+        excluded = self._of.exclude_special_tokens
         if not self._padded:
             return excluded
-        padding = torch.tensor([NO_TOKEN], device=self._store.device)
+        padding = torch.tensor([NO_TOKEN], device=self._of.device)
         return padding if excluded is None else torch.cat([excluded, padding])
 
 

@@ -18,6 +18,7 @@ from functools import wraps
 from typing import Any
 
 from tl_ext.fixes.probing import Finding, State
+from tl_ext.fixes.saelens.views import View
 
 SLUG = "w-skip-dropped-on-attach"
 
@@ -46,26 +47,19 @@ def wrap(forward: Callable[..., Any]) -> Callable[..., Any]:
     return with_skip
 
 
-class _WithSkip:
-    """A skip transcoder whose decoder adds what the skip connection makes of the last input."""
+class _WithSkip(View):
+    """A skip transcoder whose decoder adds what the skip connection makes of the last input.
 
-    def __init__(self, sae: Any) -> None:
-        self.__dict__.update(_sae=sae, _input=None)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sae, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Hooks are switched off on the dictionary itself while the error term is computed.
-        setattr(self._sae, name, value)
+    Hooks are switched off on the dictionary itself while the error term is computed.
+    """
 
     def encode(self, x: Any) -> Any:
-        self.__dict__["_input"] = x
-        return self._sae.encode(x)
+        vars(self)["_input"] = x
+        return self._of.encode(x)
 
     def decode(self, latents: Any) -> Any:
-        skip = self._sae.W_skip
-        return self._sae.decode(latents) + self._input.to(skip.device, skip.dtype) @ skip.T
+        skip = self._of.W_skip
+        return self._of.decode(latents) + self._input.to(skip.device, skip.dtype) @ skip.T
 
 
 def probe() -> Finding:

@@ -17,6 +17,7 @@ from functools import wraps
 from typing import Any
 
 from tl_ext.fixes.probing import Finding, State
+from tl_ext.fixes.saelens.views import View
 from tl_ext.fixes.tiny import gpt2
 from tl_ext.upstream import stand_in_tokenizer
 
@@ -48,24 +49,21 @@ def wrap(recons_loss: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, 
     return at_the_same_tokens
 
 
-class _Sparing:
+class _Sparing(View):
     """A model whose hooks leave activations at some tokens as they are."""
 
     def __init__(self, model: Any, tokens: Any, spared: Sequence[int]) -> None:
         import torch
 
-        self._model = model
-        self._spared = torch.isin(tokens, torch.tensor(list(spared), device=tokens.device))
+        ids = torch.tensor(list(spared), device=tokens.device)
+        super().__init__(model, _spared=torch.isin(tokens, ids))
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        return self._model(*args, **options)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
+        return self._of(*args, **options)
 
     def run_with_hooks(self, *args: Any, fwd_hooks: Sequence[Any], **options: Any) -> Any:
         hooks = [(name, self._sparing(function)) for name, function in fwd_hooks]
-        return self._model.run_with_hooks(*args, fwd_hooks=hooks, **options)
+        return self._of.run_with_hooks(*args, fwd_hooks=hooks, **options)
 
     def _sparing(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def edit(activation: Any, hook: Any) -> Any:
