@@ -132,8 +132,8 @@ def wrap_filter(filtered: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(filtered)
     def without_padding(buffer: Any, exclude_tokens: Any) -> Any:
         activations, tokens = buffer
-        if tokens is not None and (tokens < 0).any():
-            buffer = activations[tokens >= 0], tokens[tokens >= 0]
+        if tokens is not None and not (real := tokens >= 0).all():
+            buffer = activations[real], tokens[real]
         return filtered(buffer, exclude_tokens)
 
     return without_padding
