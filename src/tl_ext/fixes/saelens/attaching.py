@@ -34,6 +34,11 @@ class Attachment:
     source: Any
     capture: tuple[Any, Any] | None = None
 
+    @property
+    def is_transcoder(self) -> bool:
+        """Whether it stands at another hook point than the one it reads."""
+        return self.reads != self.writes
+
     def stop_capturing(self) -> None:
         """Take the capturing hook, and no other, from the hook point it is at."""
         if self.capture is not None:

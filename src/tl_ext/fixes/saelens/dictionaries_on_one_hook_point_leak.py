@@ -63,7 +63,6 @@ def wrap_add_sae(add_sae: Callable[..., Any]) -> Callable[..., Any]:
     def add(self: Any, sae: Any, *args: Any, **options: Any) -> Any:
         key = sae.cfg.metadata.hook_name
         held = self._acts_to_saes.get(key)
-        output = self._transcoder_output_hooks.get(key)
         result = adding(self, sae, *args, **options)
         new = self._acts_to_saes.get(key)
         if new is None or new is held:
@@ -71,11 +70,11 @@ def wrap_add_sae(add_sae: Callable[..., Any]) -> Callable[..., Any]:
         one, other = attachment(held), attachment(new)
         if one is not None and other is not None and one.writes != other.writes:
             self._transcoder_output_hooks.pop(key, None)
-            stays, goes = (new, held) if other.reads == other.writes else (held, new)
+            stays, goes = (held, new) if other.is_transcoder else (new, held)
             self._acts_to_saes[key] = stays
             self._acts_to_saes[goes.sae.cfg.metadata.hook_name_out] = goes
-            if stays is held and output is not None:
-                self._transcoder_output_hooks[key] = output
+            if stays is held and one.is_transcoder:
+                self._transcoder_output_hooks[key] = one.writes
         _connect(self)
         return result
 
@@ -149,7 +148,7 @@ def _restore(model: Any, before: dict[str, Any], mine: dict[str, Any]) -> None:
         if found is not None and found != key and key not in model._acts_to_saes:
             model._acts_to_saes[key] = model._acts_to_saes.pop(found)
             known = attachment(former)
-            if known is not None and known.reads != known.writes:
+            if known is not None and known.is_transcoder:
                 model._transcoder_output_hooks[key] = known.writes
     _connect(model)
     if hasattr(type(model), "setup"):
@@ -159,7 +158,7 @@ def _restore(model: Any, before: dict[str, Any], mine: dict[str, Any]) -> None:
 def _capture(wrapper: Any) -> None:
     """Let a transcoder read its hook point also where upstream, finding an SAE there, gave that up."""
     known = attachment(wrapper)
-    if known is None or known.reads == known.writes or known.capture is not None:
+    if known is None or not known.is_transcoder or known.capture is not None:
         return
 
     def capture(tensor: Any, hook: Any) -> None:
@@ -186,7 +185,7 @@ def _connect(model: Any) -> None:
         wrapper.__dict__[_READERS] = [
             other
             for other, there in known
-            if at and there and there.reads == at.writes and there.writes != there.reads
+            if at and there and there.is_transcoder and there.reads == at.writes
         ]
 
 
