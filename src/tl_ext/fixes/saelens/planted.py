@@ -6,12 +6,22 @@ For probes and tests: what a store or a runner did with a token can be read off 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 HOOK_POINT = "blocks.0.hook_resid_pre"
 WIDTH = 2
 """How many coordinates an activation has: the token's id, and to how many tokens it could attend."""
+
+SIZES: Mapping[str, int] = MappingProxyType(
+    {
+        "context_size": 4,
+        "n_batches_in_buffer": 4,
+        "store_batch_size_prompts": 1,
+        "train_batch_size_tokens": 4,
+    }
+)
+"""Of a store of four tokens a row, one row at a time."""
 
 
 class PlantedModel:
@@ -87,16 +97,13 @@ def store(model: Any, dataset: Any, **changes: Any) -> Any:
             "streaming": False,
             "hook_name": HOOK_POINT,
             "hook_head_index": None,
-            "context_size": 4,
             "d_in": WIDTH,
-            "n_batches_in_buffer": 4,
             "total_training_tokens": 4,
-            "store_batch_size_prompts": 1,
-            "train_batch_size_tokens": 4,
             "prepend_bos": False,
             "normalize_activations": "none",
             "device": torch.device("cpu"),
             "dtype": "float32",
+            **SIZES,
         }
         | changes
     )
@@ -117,20 +124,14 @@ def several_hooks(model: Any, dataset: Any, **changes: Any) -> Any:
         "hook_names": names,
         "hook_d_ins": dict.fromkeys(names, WIDTH),
         "streaming": False,
-        "context_size": 4,
-        "n_batches_in_buffer": 4,
-        "store_batch_size_prompts": 1,
-        "train_batch_size_tokens": 4,
+        **SIZES,
     }
     return ActivationsStore.from_config_multi_hook(model, dataset=dataset, **settings | changes)
 
 
 RUN: Mapping[str, Any] = {
+    **SIZES,
     "hook_name": HOOK_POINT,
-    "context_size": 4,
-    "n_batches_in_buffer": 4,
-    "store_batch_size_prompts": 1,
-    "train_batch_size_tokens": 4,
     "training_tokens": 16,
     "checkpoint_path": None,
     "output_path": None,
