@@ -62,9 +62,15 @@ class Room:
             fields: The other fields of [`FixSpec`][tl_ext.plugins.specs.FixSpec].
         """
         module = self._module(slug)
-        fields = {"prepare": f"{module}:prepare"} | fields
         return FixSpec(
-            slug, symptom, self.upstream, "import-time", "now", f"{module}:probe", **fields
+            slug,
+            symptom,
+            self.upstream,
+            "import-time",
+            "now",
+            f"{module}:probe",
+            prepare=f"{module}:prepare",
+            **fields,
         )
 
     def source_only(self, slug: str, *, symptom: str, **fields: Any) -> FixSpec:
@@ -76,8 +82,16 @@ class Room:
             fields: The other fields of [`FixSpec`][tl_ext.plugins.specs.FixSpec].
         """
         probe = f"{self._module(slug)}:probe"
-        fields = {"recommended": False} | fields
-        return FixSpec(slug, symptom, self.upstream, "source-only", "now", probe, **fields)
+        return FixSpec(
+            slug,
+            symptom,
+            self.upstream,
+            "source-only",
+            "now",
+            probe,
+            recommended=False,
+            **fields,
+        )
 
     def _module(self, slug: str) -> str:
         return f"tl_ext.fixes.{self.folder}.{slug.replace('-', '_')}"

@@ -49,7 +49,6 @@ TRANSFORMER_LENS: tuple[FixSpec, ...] = (
         "final-norm-not-folded",
         symptom="logit_attrs leaves the final norm's gain out on GLM, GLM-4, OLMo-2, Nemotron and "
         "others: attributions do not sum to the logit difference",
-        takes_effect="now",
         targets=("transformer_lens.weight_processing:ProcessWeights.process_weights",),
         present_in=_BOTH,
     ),
