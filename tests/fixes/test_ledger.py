@@ -54,6 +54,19 @@ def make_upstream() -> types.ModuleType:
         def named(cls) -> str:
             return cls.__name__
 
+        @property
+        def kept(self) -> str:
+            """What is kept."""
+            return vars(self).get("_kept", "kept")
+
+        @kept.setter
+        def kept(self, value: str) -> None:
+            vars(self)["_kept"] = value
+
+        @kept.deleter
+        def kept(self) -> None:
+            vars(self).clear()
+
     class Child(Base):
         pass
 
@@ -172,6 +185,20 @@ def test_static_and_class_methods_stay_what_they_are(upstream: Any) -> None:
     assert isinstance(vars(upstream.Base)["static"], staticmethod)
     ledger.revert(one)
     assert (upstream.Base.static(), upstream.Child.named()) == ("static", "Child")
+
+
+def test_a_property_stays_one_and_what_it_reads_is_wrapped(upstream: Any) -> None:
+    ledger, one, here = Ledger(), spec("a", "Base.kept"), upstream.Child()
+    original = vars(upstream.Base)["kept"]
+    ledger.apply(one)
+    assert here.kept == "akept"
+    here.kept = "other"
+    assert here.kept == "aother"
+    del here.kept
+    assert here.kept == "akept"
+    assert upstream.Base.kept.__doc__ == "What is kept."
+    ledger.revert(one)
+    assert here.kept == "kept" and vars(upstream.Base)["kept"] is original
 
 
 def test_one_object_at_two_targets_stays_one_object(upstream: Any) -> None:

@@ -309,9 +309,11 @@ def _slot(target: str) -> _Slot | None:
 
 
 def _wrapped(wrap: Callable[[Any], Any], below: Any) -> Any:
-    """Wrap a value; for static and class methods the function inside, dressed alike afterwards."""
+    """Wrap a value; of methods that are dressed and of properties the function inside."""
     if isinstance(below, (staticmethod, classmethod)):
         return type(below)(wrap(below.__func__))
+    if isinstance(below, property):
+        return property(wrap(below.fget), below.fset, below.fdel, below.__doc__)
     return wrap(below)
 
 

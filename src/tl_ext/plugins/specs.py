@@ -170,7 +170,8 @@ class Target:
     Attributes:
         name: `"module:attribute"` or `"module:Class.attribute"`; one that ends in `?` does not exist
             in every release.
-        wrap: Reference to a callable `(original) -> replacement`.
+        wrap: Reference to a callable `(original) -> replacement`. Of a static or class method it is
+            given the function inside, of a property the function that reads it.
     """
 
     name: str

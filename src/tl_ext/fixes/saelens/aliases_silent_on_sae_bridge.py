@@ -16,6 +16,8 @@ Source: `sae_lens/analysis/sae_transformer_bridge.py`, `SAETransformerBridge.hoo
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from tl_ext.fixes.probing import Finding, State
@@ -24,22 +26,21 @@ from tl_ext.fixes.tiny import sae, sae_bridge
 SLUG = "aliases-silent-on-sae-bridge"
 
 
-def wrap(hook_dict: property) -> property:
+def wrap(hook_dict: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
     """The replacement for `SAETransformerBridge.hook_dict`.
 
     Args:
-        hook_dict: What is there now.
+        hook_dict: What is there now, as the property reads it.
 
     Returns:
-        The same property, with aliases.
+        The same, with aliases.
     """
-    read = hook_dict.fget
-    assert read is not None
 
+    @wraps(hook_dict)
     def with_aliases(self: Any) -> dict[str, Any]:
         from transformer_lens.hook_points import HookPoint
 
-        hooks: dict[str, Any] = read(self)
+        hooks = hook_dict(self)
         found = dict(hooks)
         self._add_aliases_to_hooks(found)
         inner = _inside(self)
@@ -53,7 +54,7 @@ def wrap(hook_dict: property) -> property:
                 hooks.setdefault(f"{name}.{last}", hook)
         return hooks
 
-    return property(with_aliases, hook_dict.fset, hook_dict.fdel, hook_dict.__doc__)
+    return with_aliases
 
 
 def _inside(bridge: Any) -> dict[int, dict[str, Any]]:

@@ -57,24 +57,23 @@ def wrap_forward(forward: Callable[..., Any]) -> Callable[..., Any]:
     return with_both_hooks
 
 
-def wrap_hook_dict(hook_dict: property) -> property:
+def wrap_hook_dict(hook_dict: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
     """The replacement for `SAETransformerBridge.hook_dict`: a dictionary's names stay.
 
     Args:
-        hook_dict: What is there now.
+        hook_dict: What is there now, as the property reads it.
     """
-    read = hook_dict.fget
-    assert read is not None
 
+    @wraps(hook_dict)
     def leaving_names(self: Any) -> dict[str, Any]:
-        hooks: dict[str, Any] = read(self)
+        hooks = hook_dict(self)
         for wrapper in self._acts_to_saes.values():
             for name, point in wrapper.sae.hook_dict.items():
                 if getattr(wrapper, name) is not point:
                     point.name = name
         return hooks
 
-    return property(leaving_names, hook_dict.fset, hook_dict.fdel, hook_dict.__doc__)
+    return leaving_names
 
 
 def _another(point: Any) -> Any:
