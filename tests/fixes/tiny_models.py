@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import transformers as hf
-from tests.tiny import CONTEXT, LAYERS, VOCABULARY, WIDTH
+from tests.tiny import CONTEXT, LAYERS, VOCABULARY, WIDTH, make_tiny_model
 
+from tl_ext import fixes
 from tl_ext.upstream import stand_in_tokenizer
 
 IDS = torch.tensor([[4, 9, 30, 7, 51, 2], [8, 8, 17, 60, 5, 33]])
@@ -26,6 +28,15 @@ SIZES: dict[str, Any] = {
     "pad_token_id": 2,
 }
 """Of a decoder in the words of Llama's config; a family's own words stand beside them."""
+GPT2_SIZES: dict[str, Any] = {
+    "n_embd": WIDTH,
+    "n_layer": LAYERS,
+    "n_head": 3,
+    "n_positions": CONTEXT,
+    "num_key_value_heads": None,
+}
+"""The same sizes in the words of GPT-2's config."""
+GPTJ_SIZES = GPT2_SIZES | {"rotary_dim": 4}
 
 
 def made(config: str, **changes: Any) -> hf.PreTrainedModel:
@@ -41,14 +52,14 @@ def made(config: str, **changes: Any) -> hf.PreTrainedModel:
     return model
 
 
-def booted(model: hf.PreTrainedModel) -> Any:
-    """A bridge of a model, in the model's own type."""
+def booted(model: hf.PreTrainedModel, tokenizer: Any = None) -> Any:
+    """A bridge of a model, in the model's own type; with a stand-in where no tokenizer is given."""
     from transformer_lens.model_bridge import TransformerBridge
 
     return TransformerBridge.boot_transformers(
         "tiny",
         hf_model=model,
-        tokenizer=stand_in_tokenizer(),
+        tokenizer=stand_in_tokenizer() if tokenizer is None else tokenizer,
         device="cpu",
         dtype=model.dtype,
     )
@@ -60,3 +71,19 @@ def compatible(model: hf.PreTrainedModel, **options: Any) -> Any:
     with warnings.catch_warnings(action="ignore"):
         bridge.enable_compatibility_mode(disable_warnings=True, **options)
     return bridge
+
+
+def folded(family: str, *slugs: str) -> dict[str, torch.Tensor]:
+    """What a model of a family of `tests.tiny` holds, booted and folded under these fixes."""
+    with fixes.applied(*slugs):
+        bridge = make_tiny_model(family)
+        bridge.enable_compatibility_mode(disable_warnings=True)
+    return bridge.state_dict()
+
+
+def assert_same_tensors(
+    before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]
+) -> None:
+    """The same names, and not a bit of difference."""
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)

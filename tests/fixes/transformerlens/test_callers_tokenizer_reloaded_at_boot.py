@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fixes.tiny_models import booted
 from tests.tiny import VOCABULARY, tiny_hf_model
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -44,12 +44,7 @@ def read_again(made: Any, folder: Path, **options: Any) -> Any:
 
 
 def boot(given: Any, family: str = "llama", model: Any = None) -> Any:
-    from transformer_lens.model_bridge import TransformerBridge
-
-    model = tiny_hf_model(family) if model is None else model
-    return TransformerBridge.boot_transformers(
-        "tiny", hf_model=model, tokenizer=given, device="cpu"
-    )
+    return booted(tiny_hf_model(family) if model is None else model, given)
 
 
 def changed(folder: Path) -> Any:
@@ -62,12 +57,6 @@ def changed(folder: Path) -> Any:
     found.chat_template = "{{ messages }}"
     found.model_max_length = 40
     return found
-
-
-@pytest.fixture
-def fixed() -> Iterator[None]:
-    with fixes.applied(SLUG):
-        yield
 
 
 def test_upstream_as_it_is_loses_what_was_changed(tmp_path: Path) -> None:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from tests.fixes.tiny_models import IDS, booted, compatible, made
+from tests.fixes.taken_back import as_installed
+from tests.fixes.tiny_models import GPTJ_SIZES, IDS, booted, compatible, made
 from torch import Tensor
 
-from tl_ext import fixes
 from tl_ext.fixes.transformerlens.delegated_attention_pattern_edits_dropped import SLUG
+
+pytestmark = pytest.mark.usefixtures("fixed")
 
 OLD: dict[str, Any] = {"num_key_value_heads": None}
 FAMILIES: dict[str, dict[str, Any]] = {
-    "GPTJConfig": OLD
-    | {"n_embd": 24, "n_layer": 3, "n_head": 3, "n_positions": 64, "rotary_dim": 4},
+    "GPTJConfig": GPTJ_SIZES,
     "GPTNeoConfig": OLD
     | {"num_heads": 3, "attention_types": [[["global", "local"], 1], [["global"], 1]]},
     "OPTConfig": OLD | {"ffn_dim": 40, "word_embed_proj_dim": 24},
@@ -30,12 +31,6 @@ OUTPUT = {
     "XGLMConfig": "model.layers.1.self_attn.out_proj",
 }
 SCORES, PATTERN = "blocks.1.attn.hook_attn_scores", "blocks.1.attn.hook_pattern"
-
-
-@pytest.fixture(autouse=True)
-def _fixed() -> Iterator[None]:
-    with fixes.applied(SLUG):
-        yield
 
 
 def model(config: str, boot: Callable[..., Any] = booted) -> Any:
@@ -162,11 +157,8 @@ def test_generation_with_and_without_a_cache() -> None:
 def test_attention_that_upstream_computes_is_as_it_was(config: str) -> None:
     bridge = booted(made(config))
     fixed = bridge.run_with_hooks(IDS, fwd_hooks=[(PATTERN, without_first_head)])
-    fixes.revert(SLUG)
-    try:
+    with as_installed(SLUG):
         before = bridge.run_with_hooks(IDS, fwd_hooks=[(PATTERN, without_first_head)])
-    finally:
-        fixes.apply(SLUG)
     assert torch.equal(fixed, before)
 
 

@@ -6,8 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from tests.fixes.tiny_models import IDS, booted, compatible, made
-from tests.tiny import make_tiny_model
+from tests.fixes.tiny_models import (
+    GPTJ_SIZES,
+    IDS,
+    assert_same_tensors,
+    booted,
+    compatible,
+    folded,
+    made,
+)
 
 from tl_ext import fixes
 from tl_ext.fixes.transformerlens.folded_biases_in_float32 import SLUG
@@ -16,14 +23,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "Qwen2Config": {},
     "StableLmConfig": {"use_qkv_bias": True},
     "Glm4Config": {"attention_bias": True},
-    "GPTJConfig": {
-        "n_embd": 24,
-        "n_layer": 3,
-        "n_head": 3,
-        "n_positions": 64,
-        "rotary_dim": 4,
-        "num_key_value_heads": None,
-    },
+    "GPTJConfig": GPTJ_SIZES,
     "LlamaConfig": {},
 }
 
@@ -46,12 +46,4 @@ def test_predictions_are_the_plain_models(config: str, dtype: torch.dtype) -> No
 
 @pytest.mark.parametrize("family", ["gpt2", "qwen2"])
 def test_in_single_precision_nothing_changes(family: str) -> None:
-    weights = []
-    for applied in ((), (SLUG,)):
-        with fixes.applied(*applied):
-            bridge = make_tiny_model(family)
-            bridge.enable_compatibility_mode(disable_warnings=True)
-        weights.append(bridge.state_dict())
-    before, after = weights
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert_same_tensors(folded(family), folded(family, SLUG))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+from tests.fixes.taken_back import as_installed
 from tests.fixes.tiny_models import IDS, booted, compatible, made
 
-from tl_ext import fixes
 from tl_ext.fixes.transformerlens.full_decomposition_before_post_norms import SLUG
+
+pytestmark = pytest.mark.usefixtures("fixed")
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "Gemma2Config": {},
@@ -18,12 +19,6 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "Glm4Config": {"attention_bias": True},
     "Olmo2Config": {},
 }
-
-
-@pytest.fixture(autouse=True)
-def _fixed() -> Iterator[None]:
-    with fixes.applied(SLUG):
-        yield
 
 
 def cached(bridge: Any) -> Any:
@@ -67,11 +62,8 @@ def test_a_head_by_hand() -> None:
 def test_a_model_without_post_norms_is_as_it_was() -> None:
     cache = cached(booted(made("LlamaConfig")))
     fixed = cache.get_full_resid_decomposition(apply_ln=True)
-    fixes.revert(SLUG)
-    try:
+    with as_installed(SLUG):
         assert torch.equal(fixed, cache.get_full_resid_decomposition(apply_ln=True))
-    finally:
-        fixes.apply(SLUG)
 
 
 @torch.no_grad()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fixes.taken_back import as_installed
 from tests.tiny import make_tiny_model, tiny_hf_model
 
 from tl_ext import fixes
@@ -43,12 +42,6 @@ def gpt2() -> Any:
 @pytest.fixture(scope="module")
 def qwen2() -> Any:
     return left("qwen2")
-
-
-@pytest.fixture
-def fixed() -> Iterator[None]:
-    with fixes.applied(SLUG):
-        yield
 
 
 def alone(bridge: Any, text: str, asked: bool | None = None) -> torch.Tensor:
@@ -99,7 +92,7 @@ class TestFixed:
 
     def test_the_side_a_call_names_comes_first(self, gpt2: Any) -> None:
         tokens = gpt2.to_tokens(TEXTS)
-        with as_installed():
+        with as_installed(SLUG):
             unmasked = gpt2(tokens)
         assert torch.equal(gpt2(tokens, padding_side="right"), unmasked)
         gpt2.tokenizer.padding_side = "right"
@@ -140,13 +133,6 @@ class TestFixed:
         with gpt2.hooks([("blocks.0.hook_resid_pre", hook)]):
             gpt2.generate(TEXTS[1], **NEW)
         assert torch.equal(seen[1], want)
-
-
-@contextmanager
-def as_installed() -> Iterator[None]:
-    fixes.revert(SLUG)
-    yield
-    fixes.apply(SLUG)
 
 
 @given(

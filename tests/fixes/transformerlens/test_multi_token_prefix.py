@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fixes.tiny_models import booted
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     AutoModelForCausalLM,
@@ -18,9 +18,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from tl_ext import fixes
 from tl_ext.fixes.transformerlens.multi_token_prefix import (
-    SLUG,
+    SLUG,  # noqa: F401 - for the fixture `fixed`
     wrap_get_attention_mask,
     wrap_to_tokens,
 )
@@ -55,18 +54,13 @@ def tokenizer(
 
 
 def boot(config: Any, given: PreTrainedTokenizerFast) -> Any:
-    from transformer_lens.model_bridge import TransformerBridge
-
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
     model.config.architectures = [type(model).__name__]
-    # Booted from a folder, a tokenizer made in memory and with a BOS can be read again.
-    return TransformerBridge.boot_transformers(
-        "tiny", hf_model=model, tokenizer=given, device="cpu"
-    )
+    return booted(model, given)
 
 
 def glm(given: PreTrainedTokenizerFast) -> Any:
@@ -76,12 +70,6 @@ def glm(given: PreTrainedTokenizerFast) -> Any:
 @pytest.fixture(scope="module")
 def bridge() -> Any:
     return glm(tokenizer())
-
-
-@pytest.fixture
-def fixed() -> Iterator[None]:
-    with fixes.applied(SLUG):
-        yield
 
 
 def test_upstream_as_it_is_puts_eos_behind_the_prefix_and_cannot_leave_it_out(bridge: Any) -> None:

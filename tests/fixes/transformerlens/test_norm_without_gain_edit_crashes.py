@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from tests.fixes.taken_back import as_installed
 from tests.fixes.tiny_models import IDS, booted, compatible, made
 from tests.tiny import make_tiny_model
 from torch import Tensor
 
-from tl_ext import fixes
 from tl_ext.fixes.transformerlens.norm_without_gain_edit_crashes import SLUG
 
-NORMS = {"blocks.1.ln1": "model.layers.1.input_layernorm", "ln_final": "model.norm"}
-
-
-@pytest.fixture(autouse=True)
-def _fixed() -> Iterator[None]:
+pytestmark = [
+    pytest.mark.usefixtures("fixed"),
     # Upstream warns that an edited norm is worked out by its own arithmetic.
-    with fixes.applied(SLUG), warnings.catch_warnings(action="ignore"):
-        yield
+    pytest.mark.filterwarnings("ignore"),
+]
+NORMS = {"blocks.1.ln1": "model.layers.1.input_layernorm", "ln_final": "model.norm"}
 
 
 def halved(value: Tensor, hook: Any) -> Tensor:
@@ -79,8 +76,5 @@ def test_norms_with_a_gain_are_edited_as_before(family: str) -> None:
     bridge = make_tiny_model(family)
     hooks = [("blocks.1.ln1.hook_normalized", halved)]
     fixed = bridge.run_with_hooks(IDS, fwd_hooks=hooks)
-    fixes.revert(SLUG)
-    try:
+    with as_installed(SLUG):
         assert torch.equal(fixed, bridge.run_with_hooks(IDS, fwd_hooks=hooks))
-    finally:
-        fixes.apply(SLUG)

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from tests.fixes.tiny_models import IDS, booted, compatible, made
+from tests.fixes.taken_back import as_installed
+from tests.fixes.tiny_models import GPT2_SIZES, IDS, booted, compatible, made
 
-from tl_ext import fixes
 from tl_ext.fixes.transformerlens.processed_weights_not_moved import SLUG
+
+pytestmark = pytest.mark.usefixtures("fixed")
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "LlamaConfig": {"mlp_bias": True},
     "Gemma2Config": {},
     "Phi3Config": {},
-    "GPT2Config": {
-        "n_embd": 24,
-        "n_layer": 3,
-        "n_head": 3,
-        "n_positions": 64,
-        "num_key_value_heads": None,
-    },
+    "GPT2Config": GPT2_SIZES,
 }
-
-
-@pytest.fixture(autouse=True)
-def _fixed() -> Iterator[None]:
-    with fixes.applied(SLUG):
-        yield
 
 
 @torch.no_grad()
@@ -69,8 +58,5 @@ def test_the_projections_learn() -> None:
 def test_where_nothing_was_moved_nothing_changes(config: str, boot: Any) -> None:
     bridge = boot(made(config))
     fixed = bridge(IDS)
-    fixes.revert(SLUG)
-    try:
+    with as_installed(SLUG):
         assert torch.equal(fixed, boot(made(config))(IDS))
-    finally:
-        fixes.apply(SLUG)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fixes.tiny_models import assert_same_tensors, booted
 from tests.tiny import VOCABULARY, make_tiny_model
 from torch import Tensor
 
@@ -145,13 +146,8 @@ def plain(family: str) -> Any:
 @cache
 def pair(family: str) -> tuple[Any, Any]:
     """A bridge, and the same model of transformers that no bridge has touched."""
-    from transformer_lens.model_bridge import TransformerBridge
-
     model = plain(family)
-    bridge = TransformerBridge.boot_transformers(
-        "tiny", hf_model=copy.deepcopy(model), tokenizer=stand_in_tokenizer(), device="cpu"
-    )
-    return bridge, model
+    return booted(copy.deepcopy(model)), model
 
 
 @contextmanager
@@ -404,8 +400,7 @@ def test_where_nothing_is_edited_there_not_a_bit_changes(
     before = run()
     with fixes.applied(SLUG):
         after = run()
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert_same_tensors(before, after)
 
 
 @pytest.mark.saelens
