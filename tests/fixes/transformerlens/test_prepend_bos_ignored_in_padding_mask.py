@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -36,12 +35,6 @@ def pair(request: pytest.FixtureRequest) -> tuple[Any, Any]:
 @pytest.fixture(scope="module")
 def gpt2() -> Any:
     return make_tiny_model("gpt2")
-
-
-@pytest.fixture
-def fixed() -> Iterator[None]:
-    with fixes.applied(SLUG):
-        yield
 
 
 def ids(text: str, prepends: bool) -> list[int]:
@@ -108,6 +101,13 @@ class TestTogetherAsAlone:
             TEXTS, prepend_bos=asked, use_past_kv_cache=cached, max_tokens_per_yield=2, **NEW
         )
         assert torch.equal(torch.cat(list(pieces), dim=1), new)
+
+
+@pytest.mark.usefixtures("fixed")
+@pytest.mark.parametrize("name", ["attention_mask", "one_zero_attention_mask"])
+def test_no_mask_is_none_given(gpt2: Any, name: str) -> None:
+    options: dict[str, Any] = {"prepend_bos": False, "padding_side": "left"}
+    assert torch.equal(gpt2(TEXTS, **{name: None}, **options), gpt2(TEXTS, **options))
 
 
 def test_upstream_as_it_is_attends_to_the_last_padding(gpt2: Any) -> None:

@@ -24,21 +24,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tl_ext.fixes.probing import Finding, State
 from tl_ext.fixes.tiny import gpt2_bridge, tokenizer_without_bos
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from tl_ext.fixes.transformerlens.padding import holding, mask_given, mask_of_left_padding
 
 SLUG = "left-padded-tokens-attended-to"
 
-# Arguments of a call that knows about masks and positions.
-_GIVEN = ("attention_mask", "one_zero_attention_mask", "position_ids", "past_key_values")
 # Whether the next forward pass is a step of generation, which has its own rule about masks.
 _generating: ContextVar[bool] = ContextVar("_generating", default=False)
 
@@ -49,12 +44,12 @@ def wrap_forward(original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
     def forward(self: Any, input: Any, *args: Any, **options: Any) -> Any:
         step = _generating.get()
-        with _marked(False):  # what hooks run inside is no step of the generation
+        with holding(_generating, False):  # what hooks run inside is no step of the generation
             given = signature.bind(self, input, *args, **options)
             asked = given.arguments | options
             side = asked.get("padding_side") or getattr(self.tokenizer, "padding_side", None)
             if not step and not _settled(asked) and side == "left" and _has_padding(self, input):
-                mask = _mask(self, input, asked.get("prepend_bos"))
+                mask = mask_of_left_padding(self, input, asked.get("prepend_bos"))
                 if not bool(mask.all()):
                     given.arguments["attention_mask"] = mask
             return original(*given.args, **given.kwargs)
@@ -67,7 +62,7 @@ def wrap_generate_tokens(original: Callable[..., Any]) -> Callable[..., Any]:
     def _generate_tokens(*args: Any, **options: Any) -> Iterator[Any]:
         steps = original(*args, **options)
         while True:
-            with _marked(True):
+            with holding(_generating, True):
                 try:
                     step = next(steps)
                 except StopIteration:
@@ -77,18 +72,10 @@ def wrap_generate_tokens(original: Callable[..., Any]) -> Callable[..., Any]:
     return _generate_tokens
 
 
-@contextmanager
-def _marked(generating: bool) -> Iterator[None]:
-    before = _generating.set(generating)
-    try:
-        yield
-    finally:
-        _generating.reset(before)
-
-
 def _settled(asked: Mapping[str, Any]) -> bool:
     """Whether a call knows about masks and positions, or the step after it would have to."""
-    if any(asked.get(name) is not None for name in _GIVEN):
+    placed = (asked.get(name) is not None for name in ("position_ids", "past_key_values"))
+    if mask_given(asked) or any(placed):
         return True
     cached = asked.get("use_cache") or asked.get("use_past_kv_cache")
     return bool(cached) or asked.get("return_type") == "logits_and_cache"
@@ -105,19 +92,6 @@ def _has_padding(bridge: Any, tokens: Any) -> bool:
     config = getattr(bridge.original_model, "config", None)
     two_parts = getattr(config, "is_encoder_decoder", False)
     return bool(bridge.adapter.supports_causal_loss) and not two_parts
-
-
-def _mask(bridge: Any, tokens: Tensor, prepend_bos: bool | None) -> Tensor:
-    from transformer_lens import utilities
-
-    if prepend_bos is None:
-        prepend_bos = getattr(bridge.cfg, "default_prepend_bos", True)
-    rows = tokens if tokens.ndim == 2 else tokens[None]
-    # Looked up at the call, where upstream does, since another fix wraps it.
-    mask: Tensor = utilities.get_attention_mask(  # type: ignore[attr-defined]
-        bridge.tokenizer, rows, prepend_bos=bool(prepend_bos), padding_side="left"
-    )
-    return mask.to(bridge.cfg.device)
 
 
 def probe() -> Finding:

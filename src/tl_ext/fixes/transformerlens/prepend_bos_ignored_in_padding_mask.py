@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from itertools import islice
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from tl_ext.fixes.probing import Finding, State
 from tl_ext.fixes.tiny import gpt2_bridge, tokenizer_without_bos
+from tl_ext.fixes.transformerlens.padding import holding, mask_given, mask_of_left_padding
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,15 +46,13 @@ def wrap_forward(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(self, input, *args, **options)
         given = signature.bind(self, input, *args, **options)
         asked, side = given.arguments.get("prepend_bos"), given.arguments.get("padding_side")
-        masked = given.arguments.get("attention_mask") is not None
-        masked = masked or "one_zero_attention_mask" in options
         if (
-            not masked
+            not mask_given(given.arguments | options)
             and _is_misled(self, asked)
             and (side or self.tokenizer.padding_side) == "left"
         ):
             tokens = self.to_tokens(input, prepend_bos=asked, padding_side="left")
-            given.arguments["attention_mask"] = _mask(self, tokens, asked)
+            given.arguments["attention_mask"] = mask_of_left_padding(self, tokens, asked)
         return original(*given.args, **given.kwargs)
 
     return forward
@@ -66,7 +64,7 @@ def wrap_generate(original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
     def generate(self: Any, *args: Any, **options: Any) -> Any:
         given = signature.bind(self, *args, **options)
-        with _asking(given.arguments.get("prepend_bos")):
+        with holding(_asked, given.arguments.get("prepend_bos")):
             return original(self, *args, **options)
 
     return generate
@@ -80,7 +78,7 @@ def wrap_generate_stream(original: Callable[..., Any]) -> Callable[..., Any]:
         given = signature.bind(self, *args, **options)
         stream = original(self, *args, **options)
         # The loop is entered on the way to the first piece; what is read between pieces is not ours.
-        with _asking(given.arguments.get("prepend_bos")):
+        with holding(_asked, given.arguments.get("prepend_bos")):
             first = list(islice(stream, 1))
         yield from first
         yield from stream
@@ -95,19 +93,10 @@ def wrap_generate_tokens(original: Callable[..., Any]) -> Callable[..., Any]:
         found_by_upstream = options["_is_batched_list"] and not options["is_encoder_decoder"]
         masked = options.get("initial_attention_mask") is not None
         if found_by_upstream and not masked and _is_misled(self, asked):
-            options["initial_attention_mask"] = _mask(self, current_tokens, asked)
+            options["initial_attention_mask"] = mask_of_left_padding(self, current_tokens, asked)
         return original(self, current_tokens, *args, **options)
 
     return _generate_tokens
-
-
-@contextmanager
-def _asking(prepend_bos: bool | None) -> Iterator[None]:
-    before = _asked.set(prepend_bos)
-    try:
-        yield
-    finally:
-        _asked.reset(before)
 
 
 def _is_misled(bridge: Any, asked: bool | None) -> bool:
@@ -117,16 +106,6 @@ def _is_misled(bridge: Any, asked: bool | None) -> bool:
         return False
     one_token = tokenizer.pad_token_id == tokenizer.bos_token_id
     return one_token and bool(asked) != bool(getattr(bridge.cfg, "default_prepend_bos", True))
-
-
-def _mask(bridge: Any, tokens: Tensor, prepend_bos: bool | None) -> Tensor:
-    from transformer_lens import utilities
-
-    # Looked up at the call, where upstream does, since another fix wraps it.
-    mask: Tensor = utilities.get_attention_mask(  # type: ignore[attr-defined]
-        bridge.tokenizer, tokens, prepend_bos=bool(prepend_bos), padding_side="left"
-    )
-    return mask.to(bridge.cfg.device)
 
 
 def probe() -> Finding:
