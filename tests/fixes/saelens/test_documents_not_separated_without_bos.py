@@ -21,6 +21,7 @@ from tl_ext.fixes.saelens.documents_not_separated_without_bos import (
     packed,
     separator_ids,
 )
+from tl_ext.fixes.saelens.planted import store
 from tl_ext.fixes.tiny import PREFIX, tokenizer_without_bos
 
 QWEN2, CHATGLM = (), PREFIX
@@ -34,8 +35,6 @@ def documents(n: int = 60) -> list[str]:
 
 def rows_of(tokenizer: Any, texts: Sequence[str], *, take: int = 10**6, **options: Any) -> Any:
     """Rows that a store of SAELens makes of these texts in its first epoch."""
-    from sae_lens.training.activations_store import ActivationsStore
-
     left_of_prefix = options.pop("left_of_prefix", [])
 
     def to_tokens(text: str, **_: object) -> torch.Tensor:
@@ -43,33 +42,17 @@ def rows_of(tokenizer: Any, texts: Sequence[str], *, take: int = 10**6, **option
         return torch.tensor([left_of_prefix + ids])
 
     column = options.pop("column", "text")
-    settings: dict[str, Any] = {
-        "model": SimpleNamespace(tokenizer=tokenizer, to_tokens=to_tokens),
-        "dataset": [{column: text} for text in texts],
-        "streaming": False,
-        "hook_name": "blocks.0.hook_resid_pre",
-        "hook_head_index": None,
-        "context_size": 16,
-        "d_in": 1,
-        "n_batches_in_buffer": 1,
-        "total_training_tokens": 1,
-        "store_batch_size_prompts": 1,
-        "train_batch_size_tokens": 1,
-        "prepend_bos": True,
-        "normalize_activations": "none",
-        "device": torch.device("cpu"),
-        "dtype": "float32",
-    }
-    store = ActivationsStore(**settings | options)
+    model = SimpleNamespace(tokenizer=tokenizer, to_tokens=to_tokens)
+    dataset = [{column: text} for text in texts]
+    made = store(model, dataset, **{"context_size": 16, "prepend_bos": True} | options)
     rows = []
-    for row in store._iterate_tokenized_sequences():
+    for row in made._iterate_tokenized_sequences():
         rows.append(row.tolist())
         if len(rows) == take:
             break
     return rows
 
 
-@pytest.mark.saelens
 @pytest.mark.saelens
 @pytest.mark.parametrize("prefix", [QWEN2, CHATGLM])
 def test_every_token_once_in_order_and_documents_apart(prefix: tuple[str, ...]) -> None:

@@ -27,6 +27,7 @@ from typing import Any
 
 from tl_ext.errors import FixError
 from tl_ext.fixes.probing import Finding, State
+from tl_ext.fixes.saelens.planted import store
 from tl_ext.fixes.tiny import PREFIX, tokenizer_without_bos
 from tl_ext.upstream import prefix_ids
 
@@ -185,27 +186,11 @@ def probe() -> Finding:
 def _store_row(tokenizer: Any) -> list[int]:
     """The first row that a store makes of three short documents under SAELens' defaults."""
     import torch
-    from sae_lens.training.activations_store import ActivationsStore
 
     def to_tokens(text: str, **_: object) -> Any:
         return torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])
 
-    store = ActivationsStore(
-        model=SimpleNamespace(tokenizer=tokenizer, to_tokens=to_tokens),
-        dataset=[{"text": "a b"}] * 8,
-        streaming=False,
-        hook_name="blocks.0.hook_resid_pre",
-        hook_head_index=None,
-        context_size=8,
-        d_in=1,
-        n_batches_in_buffer=1,
-        total_training_tokens=8,
-        store_batch_size_prompts=1,
-        train_batch_size_tokens=8,
-        prepend_bos=True,
-        normalize_activations="none",
-        device=torch.device("cpu"),
-        dtype="float32",
-    )
-    row: list[int] = store.get_batch_tokens(1, move_to_model_device=False)[0].tolist()
+    model = SimpleNamespace(tokenizer=tokenizer, to_tokens=to_tokens)
+    made = store(model, [{"text": "a b"}] * 8, context_size=8, prepend_bos=True)
+    row: list[int] = made.get_batch_tokens(1, move_to_model_device=False)[0].tolist()
     return row
