@@ -24,8 +24,7 @@ from types import MappingProxyType
 
 from tl_ext.fixes.probing import Finding, State
 from tl_ext.fixes.redirecting import Redirection
-from tl_ext.fixes.tiny import gpt2
-from tl_ext.upstream import stand_in_tokenizer
+from tl_ext.fixes.tiny import sae, sae_bridge
 
 SLUG = "no-import-beside-transformerlens-4"
 HOOK_POINT = "blocks.0.mlp.hook_out"
@@ -67,20 +66,14 @@ def probe() -> Finding:
         splice gives what the same edit gives.
     """
     try:
-        from sae_lens import StandardSAE, StandardSAEConfig
-        from sae_lens.analysis.sae_transformer_bridge import SAETransformerBridge
-        from sae_lens.saes.sae import SAEMetadata
+        import sae_lens.analysis.sae_transformer_bridge  # noqa: F401
     except ImportError as error:
         if not str(error.name).startswith(("transformer_lens", "HookedTransformer")):
             raise
         return Finding(State.PRESENT, f"import sae_lens: {error}")
     import torch
 
-    model = SAETransformerBridge.boot_transformers(
-        "gpt2", hf_model=gpt2(), tokenizer=stand_in_tokenizer(), device="cpu"
-    )
-    metadata = SAEMetadata(hook_name=HOOK_POINT)
-    dictionary = StandardSAE(StandardSAEConfig(d_in=4, d_sae=6, metadata=metadata))
+    model, dictionary = sae_bridge(), sae(HOOK_POINT)
     ids = torch.tensor([[1, 2, 3]])
     by_hand = model.run_with_hooks(
         ids, fwd_hooks=[(HOOK_POINT, lambda x, hook: dictionary.decode(dictionary.encode(x)))]

@@ -18,8 +18,7 @@ from typing import Any
 
 from tl_ext.fixes.probing import Finding, State
 from tl_ext.fixes.saelens.views import View
-from tl_ext.fixes.tiny import gpt2
-from tl_ext.upstream import stand_in_tokenizer
+from tl_ext.fixes.tiny import gpt2_bridge, sae
 
 SLUG = "zero-ablation-of-excluded-tokens"
 
@@ -84,14 +83,13 @@ def probe() -> Finding:
     import torch
     from sae_lens.evals import get_recons_loss
     from sae_lens.training.activation_scaler import ActivationScaler
-    from transformer_lens.model_bridge import TransformerBridge
 
-    bridge = TransformerBridge.boot_transformers(
-        "gpt2", hf_model=gpt2(), tokenizer=stand_in_tokenizer(), device="cpu"
-    )
+    zeros = sae("blocks.0.hook_resid_pre")
+    for parameter in zeros.parameters():
+        parameter.data.zero_()
     losses = get_recons_loss(
-        _zeros(),
-        bridge,
+        zeros,
+        gpt2_bridge(),
         ActivationScaler(),
         torch.tensor([[3, 1, 2, 0, 1]]),
         compute_kl=False,
@@ -102,14 +100,3 @@ def probe() -> Finding:
     if apart > 1e-4:
         return Finding(State.PRESENT, f"a dictionary of zeros is {apart:.2g} nats from zeros")
     return Finding(State.ABSENT, "a dictionary of zeros costs what zeros cost")
-
-
-def _zeros() -> Any:
-    from sae_lens.saes.sae import SAEMetadata
-    from sae_lens.saes.standard_sae import StandardSAE, StandardSAEConfig
-
-    metadata = SAEMetadata(hook_name="blocks.0.hook_resid_pre")
-    sae = StandardSAE(StandardSAEConfig(d_in=4, d_sae=4, metadata=metadata))
-    for parameter in sae.parameters():
-        parameter.data.zero_()
-    return sae
