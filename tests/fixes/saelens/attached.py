@@ -16,13 +16,25 @@ CLASSES = ("bridge", *(["hooked"] if WITH_HOOKED else []))
 both_classes = pytest.mark.parametrize("kind", CLASSES)
 
 
-def bridge(family: str = "gpt2") -> Any:
-    """A new SAETransformerBridge of a tiny model, which a test may leave as it likes."""
+def bridge(family: str = "gpt2", *, tokenizer: Any = None, compatible: bool = False) -> Any:
+    """A new SAETransformerBridge of a tiny model, which a test may leave as it likes.
+
+    Args:
+        family: One of `FAMILIES`.
+        tokenizer: What to boot with; None for a stand-in.
+        compatible: Whether compatibility mode is on, without processing.
+    """
     from sae_lens.analysis.sae_transformer_bridge import SAETransformerBridge
 
-    return SAETransformerBridge.boot_transformers(
-        "tiny", hf_model=tiny_hf_model(family), tokenizer=stand_in_tokenizer(), device="cpu"
+    made = SAETransformerBridge.boot_transformers(
+        "tiny",
+        hf_model=tiny_hf_model(family),
+        tokenizer=tokenizer or stand_in_tokenizer(),
+        device="cpu",
     )
+    if compatible:
+        made.enable_compatibility_mode(disable_warnings=True, no_processing=True)
+    return made
 
 
 def hooked(seed: int = 0) -> Any:

@@ -7,27 +7,18 @@ from typing import Any
 import pytest
 import torch
 from tests.fixes.saelens.attached import IDS, bridge, sae
-from tests.tiny import FAMILIES, tiny_hf_model
+from tests.tiny import FAMILIES, make_tiny_model, tiny_hf_model
 
 from tl_ext import fixes
 from tl_ext.fixes.saelens.aliases_silent_on_sae_bridge import SLUG
-from tl_ext.upstream import stand_in_tokenizer
 
 pytestmark = pytest.mark.saelens
-
-
-def plain(family: str) -> Any:
-    from transformer_lens.model_bridge import TransformerBridge
-
-    return TransformerBridge.boot_transformers(
-        "tiny", hf_model=tiny_hf_model(family), tokenizer=stand_in_tokenizer(), device="cpu"
-    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_names_and_cache_are_those_of_a_bridge(family: str) -> None:
     with fixes.applied(SLUG):
-        own, theirs = bridge(family), plain(family)
+        own, theirs = bridge(family), make_tiny_model(family)
         assert own.hook_dict.keys() == theirs.hook_dict.keys()
         names = {name: point.name for name, point in theirs.hook_dict.items()}
         assert {name: point.name for name, point in own.hook_dict.items()} == names
@@ -51,7 +42,7 @@ def test_an_edit_does_what_it_does_to_a_bridge(name: str, compatible: bool) -> N
         with torch.no_grad():
             return model.run_with_hooks(IDS, fwd_hooks=[(name, double)])
 
-    expected = logits(plain("gpt2"))
+    expected = logits(make_tiny_model("gpt2"))
     with fixes.applied(SLUG):
         assert torch.equal(logits(bridge()), expected)
 
@@ -59,9 +50,7 @@ def test_an_edit_does_what_it_does_to_a_bridge(name: str, compatible: bool) -> N
 @pytest.mark.parametrize("name", ["blocks.1.hook_resid_pre", "blocks.1.hook_mlp_out"])
 @pytest.mark.parametrize("compatible", [False, True])
 def test_an_attached_dictionary_is_found_under_both_names(name: str, compatible: bool) -> None:
-    model, dictionary = bridge(), sae(name)
-    if compatible:
-        model.enable_compatibility_mode(disable_warnings=True, no_processing=True)
+    model, dictionary = bridge(compatible=compatible), sae(name)
     own = model._resolve_hook_name(name)
     with fixes.applied(SLUG), torch.no_grad():
         _, cache = model.run_with_cache_with_saes(IDS, saes=[dictionary])

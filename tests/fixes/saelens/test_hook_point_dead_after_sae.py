@@ -26,9 +26,7 @@ def points(model: Any) -> dict[str, tuple[int, str | None]]:
 
 @pytest.mark.parametrize("compatible", [False, True])
 def test_a_run_with_saes_leaves_the_bridge_as_it_was(compatible: bool) -> None:
-    model = bridge()
-    if compatible:
-        model.enable_compatibility_mode(disable_warnings=True, no_processing=True)
+    model = bridge(compatible=compatible)
     before, (base, cached) = points(model), model.run_with_cache(IDS)
     with fixes.applied(SLUG):
         for name, own in NAMES.items():

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 from tests.both_families import identity_sae
-from tests.tiny import VOCABULARY, tiny_hf_model
+from tests.fixes.saelens.attached import bridge
+from tests.tiny import VOCABULARY
 
 from tl_ext import fixes
 from tl_ext.fixes.saelens.hook_z_dictionary_refused import HOOK_POINT, SLUG
 from tl_ext.fixes.saelens.planted import rows, training
-from tl_ext.upstream import stand_in_tokenizer
 
 pytestmark = pytest.mark.saelens
 
@@ -136,14 +136,10 @@ def test_what_was_read_is_read_as_before() -> None:
 
 
 def test_a_bridge_is_spliced_as_before() -> None:
-    from sae_lens.analysis.sae_transformer_bridge import SAETransformerBridge
-
     sae = identity_sae("blocks.1.attn.hook_z", 24)
     found = []
     for applied in ((), (SLUG,)):
-        spliced = SAETransformerBridge.boot_transformers(
-            "gpt2", hf_model=tiny_hf_model("gpt2"), tokenizer=stand_in_tokenizer(), device="cpu"
-        )
+        model = bridge()
         with torch.no_grad(), fixes.applied(*applied):
-            found.append(spliced.run_with_saes(IDS, saes=[sae]))
+            found.append(model.run_with_saes(IDS, saes=[sae]))
     assert torch.equal(*found)

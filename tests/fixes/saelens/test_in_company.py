@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from tests.fixes.saelens.attached import IDS, sae, transcoder
+from tests.fixes.saelens.attached import IDS, bridge, sae, transcoder
 from tests.fixes.test_every_fix import HERE, RUNTIME
 from tests.tiny import tiny_hf_model, tiny_tokenizer
 from torch import Tensor
 
 from tl_ext import fixes
-from tl_ext.upstream import stand_in_tokenizer
 
 pytestmark = pytest.mark.saelens
 
@@ -25,18 +24,9 @@ READS, WRITES = "blocks.1.ln2.hook_out", "blocks.1.hook_mlp_out"
 Edits = Mapping[str, Callable[[Tensor], Any]]
 
 
-def bridge(*, compatible: bool = False, tokenizer: Any = None) -> Any:
-    from sae_lens.analysis.sae_transformer_bridge import SAETransformerBridge
-
-    made = SAETransformerBridge.boot_transformers(
-        "tiny",
-        hf_model=tiny_hf_model("gpt2"),
-        tokenizer=tokenizer or tiny_tokenizer(),
-        device="cpu",
-    )
-    if compatible:
-        made.enable_compatibility_mode(disable_warnings=True, no_processing=True)
-    return made
+def booted(**options: Any) -> Any:
+    """A bridge with a tokenizer made in memory, which booting refuses without its fix."""
+    return bridge(tokenizer=tiny_tokenizer(), **options)
 
 
 def by_hand(ids: Tensor, edits: Edits) -> Tensor:
@@ -83,7 +73,7 @@ def close(found: Tensor, wanted: Tensor) -> None:
 @torch.no_grad()
 def test_hooks_and_dictionaries_at_one_hook_point(compatible: bool) -> None:
     with fixes.applied(*RECOMMENDED):
-        model, dictionary = bridge(compatible=compatible), sae(MID)
+        model, dictionary = booted(compatible=compatible), sae(MID)
         model.add_hook(MID, in_place)
         close(model(IDS), by_hand(IDS, {MID: lambda x: 1.5 * x}))
         spliced = by_hand(IDS, {MID: lambda x: dictionary(1.5 * x)})
@@ -101,7 +91,7 @@ def test_hooks_and_dictionaries_at_one_hook_point(compatible: bool) -> None:
 @torch.no_grad()
 def test_a_dictionary_with_a_transcoder_that_reads_after_it() -> None:
     with fixes.applied(*RECOMMENDED):
-        model, read = bridge(), {}
+        model, read = booted(), {}
         at_mid, over, inner = sae(MID), transcoder(READS, WRITES), sae(MID, seed=5)
 
         def note(x: Tensor) -> Tensor:
@@ -122,7 +112,7 @@ def test_a_dictionary_with_a_transcoder_that_reads_after_it() -> None:
 @torch.no_grad()
 def test_generation_with_a_cache_steered_beside_a_dictionary() -> None:
     with fixes.applied(*RECOMMENDED):
-        model, dictionary = bridge(), sae(MID)
+        model, dictionary = booted(), sae(MID)
         edits: Edits = {PRE: lambda x: x + 1.0, MID: dictionary}
         texts = {"w5 w6 w9 w30": [5, 6, 9, 30], "w7 w8": [7, 8]}
         options = {"max_new_tokens": 4, "do_sample": False, "verbose": False, "stop_at_eos": False}
@@ -143,7 +133,7 @@ def test_generation_with_a_cache_steered_beside_a_dictionary() -> None:
 
 def test_gradients_of_a_dictionary_and_of_the_embedding_beneath_it() -> None:
     with fixes.applied(*RECOMMENDED):
-        model, here, there, seen = bridge(), sae(MID), sae(MID), []
+        model, here, there, seen = booted(), sae(MID), sae(MID), []
         with model.saes([here]):
             model.add_hook(
                 model.get_sae_hook_name(here, "hook_sae_output"),
@@ -167,12 +157,12 @@ def test_gradients_of_a_dictionary_and_of_the_embedding_beneath_it() -> None:
 
 def test_in_whatever_order_they_come_and_go() -> None:
     shuffled, order = random.Random(0), list(RECOMMENDED)
-    old, dictionary = bridge(tokenizer=stand_in_tokenizer()), sae(MID)
+    old, dictionary = bridge(), sae(MID)
     for _ in range(2):
         shuffled.shuffle(order)
         fixes.apply(*order, quiet=True)
         try:
-            for model in (old, bridge()):
+            for model in (old, booted()):
                 with torch.no_grad():
                     spliced = model.run_with_saes(IDS, saes=[dictionary])
                     close(spliced, by_hand(IDS, {MID: dictionary}))
