@@ -9,6 +9,8 @@ is called once for each of the two names; and what cuts `hook_z` into heads is g
 Under the fix the hook point that was there is put back, with its name, its heads and its hooks. While the
 dictionary is attached nothing changes: hooks at its hook point do not fire then, see
 user-hooks-lost-on-attach.
+A dictionary that was attached before the fix was applied is detached as upstream detaches it: its hook point
+stays dead.
 Source: `sae_lens/analysis/sae_transformer_bridge.py`, `SAETransformerBridge._reset_sae`.
 """
 
