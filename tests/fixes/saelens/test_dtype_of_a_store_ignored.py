@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from tests.both_families import identity_sae, width_at
+from tests.fixes.saelens.caching import caching
 from tests.tiny import tiny_model
 
 from tl_ext import fixes
@@ -84,32 +85,23 @@ def test_a_store_made_for_a_dictionary_has_its_dtype() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_activations_are_cached_and_read_back_as_asked(
-    dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from sae_lens import CacheActivationsRunner, CacheActivationsRunnerConfig
+def test_activations_are_cached_and_read_back_as_asked(dtype: str, tmp_path: Path) -> None:
     from sae_lens.training.activations_store import ActivationsStore
 
     model = PlantedModel()
-    monkeypatch.setattr("sae_lens.cache_activations_runner.load_model", lambda *_, **__: model)
 
     def cached(folder: Path) -> Any:
-        config = CacheActivationsRunnerConfig(
-            dataset_path="unused",
-            model_name="planted",
-            model_batch_size=2,
-            hook_name=HOOK_POINT,
-            d_in=2,
+        runner = caching(
+            model,
+            rows(),
+            folder,
             training_tokens=64,
             context_size=4,
-            new_cached_activations_path=str(folder),
-            shuffle=False,
             dtype=dtype,
-            device="cpu",
             buffer_size_gb=1e-7 * DTYPES[dtype].itemsize,
         )
-        dataset = CacheActivationsRunner(config, override_dataset=rows()).run()
-        batch, ids = ActivationsStore.from_config(model, config).get_raw_llm_batch()
+        dataset = runner.run()
+        batch, ids = ActivationsStore.from_config(model, runner.cfg).get_raw_llm_batch()
         return dataset.with_format("torch")[HOOK_POINT][:], batch, ids
 
     before = cached(tmp_path / "before")

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.fixes.saelens.caching import caching
 from tests.tiny import WIDTH, tiny_model
 
 from tl_ext import fixes
 from tl_ext.fixes.saelens.padding_of_tokenised_data_trained_on import MASK, NO_TOKEN, SLUG
 from tl_ext.fixes.saelens.planted import (
-    HOOK_POINT,
     PlantedModel,
     rows,
     several_hooks,
@@ -159,29 +159,12 @@ def test_training_sees_real_tokens_alone(tmp_path: Path) -> None:
     assert set(seen) <= real
 
 
-def test_a_cache_marks_padding_and_training_from_it_leaves_it_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from sae_lens import CacheActivationsRunner, CacheActivationsRunnerConfig
-
+def test_a_cache_marks_padding_and_training_from_it_leaves_it_out(tmp_path: Path) -> None:
     dataset, texts = padded("right", n=8)
     model = PlantedModel()
-    monkeypatch.setattr("sae_lens.cache_activations_runner.load_model", lambda *_, **__: model)
-    config = CacheActivationsRunnerConfig(
-        dataset_path="unused",
-        model_name="planted",
-        model_batch_size=2,
-        hook_name=HOOK_POINT,
-        d_in=2,
-        training_tokens=8 * LENGTH,
-        context_size=LENGTH,
-        new_cached_activations_path=str(tmp_path),
-        shuffle=False,
-        device="cpu",
-        buffer_size_gb=1.3e-7,
-    )
+    sizes = {"training_tokens": 8 * LENGTH, "context_size": LENGTH, "buffer_size_gb": 1.3e-7}
     with fixes.applied(SLUG):
-        made = CacheActivationsRunner(config, override_dataset=dataset).run()
+        made = caching(model, dataset, tmp_path, **sizes).run()
         cached = store(
             model,
             None,
