@@ -1,0 +1,151 @@
+"""Inside attention: scores, pattern, values, z and what comes out follow from each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from tl_ext.conformance.checking import Findings, check
+from tl_ext.conformance.subject import adding
+
+if TYPE_CHECKING:
+    from tl_ext.conformance.subject import Subject
+
+
+@check("M10", "attention-weights")
+def the_pattern_is_the_softmax_of_the_scores(subject: Subject, found: Findings) -> None:
+    """The softmax of hook_attn_scores over keys is hook_pattern."""
+    for layer in range(subject.bridge.cfg.n_layers):
+        scores, pattern = (
+            f"blocks.{layer}.attn.hook_{kind}" for kind in ("attn_scores", "pattern")
+        )
+        if {scores, pattern} <= subject.bridge.hook_dict.keys():
+            held = subject.held([scores, pattern])
+            if len(held) == 2:
+                truth = held[scores].float().softmax(-1).to(held[pattern].dtype)
+                found.close(pattern, held[pattern], truth, script=_softmax_script(layer))
+
+
+@check("M10", "attention-weights", "causal")
+def the_pattern_sees_nothing_that_comes_later(subject: Subject, found: Findings) -> None:
+    """hook_pattern is zero where the key comes after the query, and its rows sum to one."""
+    length = subject.ids.shape[1]
+    later = torch.ones(length, length, dtype=torch.bool).triu(1)
+    for layer in range(subject.bridge.cfg.n_layers):
+        name = f"blocks.{layer}.attn.hook_pattern"
+        if name not in subject.bridge.hook_dict:
+            continue
+        for pattern in subject.held([name]).values():
+            shown = pattern.masked_select(later)
+            found.close(f"{name} at later keys", shown, torch.zeros_like(shown))
+            found.close(f"{name} over keys", pattern.sum(-1), torch.ones_like(pattern[..., 0]))
+
+
+@check("M10", "attention-weights")
+def z_is_the_pattern_times_the_values(subject: Subject, found: Findings) -> None:
+    """hook_pattern times hook_v, each group's values for all its heads, is hook_z."""
+    for layer in range(subject.bridge.cfg.n_layers):
+        names = [f"blocks.{layer}.attn.hook_{kind}" for kind in ("pattern", "v", "z")]
+        if not set(names) <= subject.bridge.hook_dict.keys():
+            continue
+        held = subject.held(names)
+        if len(held) < 3:
+            continue
+        pattern, v, z = (held[name] for name in names)
+        heads = pattern.shape[1]
+        width = z.shape[-1] if z.ndim == 4 else z.shape[-1] // heads
+        v = v.reshape(*v.shape[:2], -1, width)
+        v = v.repeat_interleave(heads // v.shape[2], dim=2)
+        truth = torch.einsum("bhqk,bkhd->bqhd", pattern, v.to(pattern.dtype))
+        found.close(names[2], z.reshape(truth.shape), truth, script=_z_script(layer))
+
+
+@check("M10", "attention-weights")
+def edits_of_scores_and_pattern_reach_z(subject: Subject, found: Findings) -> None:
+    """Noise added to hook_attn_scores, hook_pattern, hook_q, hook_k or hook_v changes hook_z."""
+    for layer in range(subject.bridge.cfg.n_layers):
+        z = f"blocks.{layer}.attn.hook_z"
+        if z not in subject.bridge.hook_dict:
+            continue
+        for kind in ("attn_scores", "pattern", "q", "k", "v"):
+            name = f"blocks.{layer}.attn.hook_{kind}"
+            held = subject.held([name, z]) if name in subject.bridge.hook_dict else {}
+            if len(held) < 2:
+                continue
+            finite = held[name].clamp(-10, 10)
+            edited = subject.held([z], [(name, adding(subject.noise(finite)))])[z]
+            found.holds(
+                name,
+                not torch.equal(edited, held[z]),
+                f"noise added here does not reach {z}",
+                script=_reach_script(name, z),
+            )
+
+
+@check("M10", "attention-weights")
+def an_edit_of_the_pattern_gives_the_z_of_that_pattern(subject: Subject, found: Findings) -> None:
+    """With every query made to see the first key alone, hook_z is the first key's values."""
+    for layer in range(subject.bridge.cfg.n_layers):
+        names = [f"blocks.{layer}.attn.hook_{kind}" for kind in ("pattern", "v", "z")]
+        if not set(names) <= subject.bridge.hook_dict.keys():
+            continue
+        clean = subject.held(names[:2])
+        if len(clean) < 2:
+            continue
+        first = torch.zeros_like(clean[names[0]])
+        first[..., 0] = 1
+        z = subject.held(names[2:], [(names[0], lambda pattern, hook, first=first: first)])[
+            names[2]
+        ]
+        heads = first.shape[1]
+        width = z.shape[-1] if z.ndim == 4 else z.shape[-1] // heads
+        v = clean[names[1]]
+        v = v.reshape(*v.shape[:2], -1, width)[:, :1]
+        truth = v.repeat_interleave(heads // v.shape[2], dim=2)
+        z = z.reshape(*z.shape[:2], heads, width)
+        told = f"{names[2]} under an edit of {names[0]}"
+        found.close(told, z, truth.expand_as(z), script=_first_script(layer))
+
+
+def _softmax_script(layer: int) -> str:
+    return f"""\
+cache = bridge.run_with_cache(ids)[1]
+scores, pattern = (cache[f"blocks.{layer}.attn.hook_{{kind}}"] for kind in ("attn_scores", "pattern"))
+error = (scores.softmax(-1) - pattern).abs().max()"""
+
+
+def _z_script(layer: int) -> str:
+    return f"""\
+cache = bridge.run_with_cache(ids)[1]
+pattern, v, z = (cache[f"blocks.{layer}.attn.hook_{{kind}}"] for kind in ("pattern", "v", "z"))
+width = z.shape[-1] if z.ndim == 4 else z.shape[-1] // pattern.shape[1]
+v = v.reshape(*v.shape[:2], -1, width)
+v = v.repeat_interleave(pattern.shape[1] // v.shape[2], dim=2)
+truth = torch.einsum("bhqk,bkhd->bqhd", pattern, v)
+error = (z.reshape(truth.shape) - truth).abs().max()"""
+
+
+def _reach_script(name: str, z: str) -> str:
+    return f"""\
+seen = []
+keep = ({z!r}, lambda value, hook: seen.append(value.clone()))
+edit = ({name!r}, lambda value, hook: value + torch.randn_like(value))
+bridge.run_with_hooks(ids, fwd_hooks=[keep])
+bridge.run_with_hooks(ids, fwd_hooks=[edit, keep])
+error = float(torch.equal(seen[0], seen[1]))"""
+
+
+def _first_script(layer: int) -> str:
+    block = f"blocks.{layer}.attn.hook_"
+    return f"""\
+v = bridge.run_with_cache(ids)[1]["{block}v"]
+def first(pattern, hook):
+    return torch.zeros_like(pattern).index_fill(-1, torch.tensor([0]), 1.0)
+seen = []
+bridge.run_with_hooks(ids, fwd_hooks=[
+    ("{block}pattern", first), ("{block}z", lambda value, hook: seen.append(value.clone()))])
+heads = bridge.cfg.n_heads
+v = v.reshape(*v.shape[:2], -1, seen[0].reshape(*v.shape[:2], heads, -1).shape[-1])
+truth = v[:, :1].repeat_interleave(heads // v.shape[2], dim=2)
+error = (seen[0].reshape(*v.shape[:2], heads, -1) - truth).abs().max()"""

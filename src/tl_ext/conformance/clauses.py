@@ -1,0 +1,25 @@
+"""The clauses that checks cite: what each says in a line; docs/behaviour.md has the formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+CLAUSES: Mapping[str, str] = MappingProxyType(
+    {
+        "M1": "A hooked model's logits are those of the plain model.",
+        "M2": "In one forward pass a hook point fires once, with the shape that its name promises.",
+        "M3": "A hook that returns what it was given changes nothing, not a bit.",
+        "M4": "A hook point at a module's input or output holds what the plain module is given or gives.",
+        "M5": "An edit there does what the same edit does to the plain module.",
+        "M6": "An edit changes what is computed later, and nothing that is computed before it.",
+        "M7": "Where each token sees only those before it, an edit at a token leaves earlier logits alone.",
+        "M8": "The residual stream after a block is the one before it and what the block adds.",
+        "M9": "An edit of what a block adds moves the residual stream by as much.",
+        "M10": "Scores, pattern, values, z and the attention's output follow from each other.",
+        "M11": "The final norm and the unembedding turn the last residual stream into the logits.",
+        "M12": "A hook point has one content under all its names.",
+        "M13": "A name that no hook point has is refused.",
+        "M14": "A cache holds the names that were asked for, and no others.",
+    }
+)
