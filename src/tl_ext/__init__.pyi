@@ -6,6 +6,9 @@ from .concepts.concept import Concept as Concept
 from .concepts.concept import Example as Example
 from .concepts.loading import load_concepts as load_concepts
 from .concepts.spans import word_spans as word_spans
+from .conformance.api import check_model as check_model
+from .conformance.api import parametrize_with_checks as parametrize_with_checks
+from .conformance.spec import ConformanceSpec as ConformanceSpec
 from .dictionaries.example_records import LatentExamples as LatentExamples
 from .dictionaries.examples import latent_examples as latent_examples
 from .dictionaries.loading import load_dictionaries as load_dictionaries

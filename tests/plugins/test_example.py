@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -66,6 +67,7 @@ print(json.dumps([one.distribution, one.version, one.status, one.reason, dict(on
 
 
 USE = """
+CLAUSES = [f"M{n}" for n in range(1, 15)]
 import json, sys
 from types import SimpleNamespace
 import torch
@@ -87,7 +89,8 @@ words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
 tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0", eos_token="w1", pad_token="w2")
 tokenizer.save_pretrained(folder)
 torch.manual_seed(0)
-tiny = resolve(manager.adapters()["ExampleLlamaForCausalLM"].conformance)()
+from tl_ext_example.model import tiny as make_tiny
+tiny = make_tiny()
 tiny.save_pretrained(folder)
 
 def boot(**options):
@@ -137,6 +140,12 @@ told["analysis"] = [list(tables[spec.name].columns), list(figures), figures["len
 spec = manager.scorers()["example_words"]
 scores = resolve(spec.score)(SimpleNamespace(texts=("a b c", "")))
 told["scorer"] = [list(scores), list(resolve(spec.map_to_unit)(scores))]
+
+from tl_ext.conformance import MODEL_CHECKS, catalogue, run_spec
+known = catalogue.specs(manager=manager)["ExampleLlamaForCausalLM"]
+with fixes.applied("mistyped-hook-names-ignored", "resid-mid-edit-reaches-mlp-alone"):
+    report = run_spec(known, [one for one in MODEL_CHECKS if one.clause in CLAUSES], examples_asked=1)
+told["conformance"] = [report.right, str(report).splitlines()[0]]
 print(json.dumps(told))
 """
 
@@ -160,6 +169,8 @@ def test_all_it_adds_can_be_used(site: Path, tmp_path: Path) -> None:
         "Mean length of the activation",
     ]
     assert told["scorer"] == [[3.0, 0.0], [0.15, 0.0]]
+    right, counts = told["conformance"]
+    assert right and re.fullmatch(r"ExampleLlamaForCausalLM: \d+ passed", counts), counts
 
 
 def test_upstreams_entry_point_group_lists_the_new_architectures_and_no_others() -> None:

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from tl_ext.cli import (
     ablate,
     adapters,
+    conformance,
     counterparts,
     crosslingual,
     examples,
@@ -93,6 +94,7 @@ app.command("sweep")(sweep.sweep)
 app.command("ablate")(ablate.ablate)
 app.command("tokens")(tokens.tokens)
 app.command("adapters")(adapters.adapters)
+app.command("conformance")(conformance.conformance)
 app.add_typer(testbed.app, name="testbed")
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(fixes.app, name="fixes")

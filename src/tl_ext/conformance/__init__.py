@@ -3,6 +3,35 @@
 Each check cites a clause of docs/behaviour.md, is asked of tiny random models that Hypothesis draws, and
 says of what fails where, by how much, in which smallest example, with a script that shows it without this
 package.
+
+```python
+from tl_ext.conformance import check_model
+
+print(check_model(bridge))
+```
 """
 
 from __future__ import annotations
+
+from tl_ext.conformance.api import check_model, parametrize_with_checks
+from tl_ext.conformance.checking import Capability, Check, Findings, Violation
+from tl_ext.conformance.checks import MODEL_CHECKS
+from tl_ext.conformance.report import Report, Result, Verdict
+from tl_ext.conformance.running import run_spec
+from tl_ext.conformance.spec import DEFAULT, ConformanceSpec
+
+__all__ = [
+    "DEFAULT",
+    "MODEL_CHECKS",
+    "Capability",
+    "Check",
+    "ConformanceSpec",
+    "Findings",
+    "Report",
+    "Result",
+    "Verdict",
+    "Violation",
+    "check_model",
+    "parametrize_with_checks",
+    "run_spec",
+]

@@ -10,6 +10,8 @@ import torch
 
 from tl_ext.conformance import subject as subjects
 from tl_ext.conformance.spec import ConformanceSpec
+from tl_ext.models.activation import activate
+from tl_ext.upstream import own_architectures
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -94,12 +96,15 @@ def first(strategy: SearchStrategy[Example], count: int) -> list[Example]:
 
 
 def subject_of(spec: ConformanceSpec, example: Example) -> subjects.Subject:
-    """Build the model of an example.
+    """Build the model of an example; for an architecture that a plugin brings, `activate` is called before.
 
     Args:
         spec: The architecture.
         example: The example.
     """
+    if spec.name not in own_architectures():
+        # A plugin's, or ours: it boots once its adapter is registered.
+        activate(quiet=True)
     state = torch.random.get_rng_state()
     try:
         torch.manual_seed(example.seed)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -70,9 +71,16 @@ class Result:
         return {
             "check": self.check,
             "clause": self.clause,
+            "asked": self.asked,
             "verdict": str(self.verdict),
             "violations": [
-                {"what": one.what, "told": one.told, "size": one.size} for one in self.violations
+                {
+                    "what": one.what,
+                    "told": one.told,
+                    # JSON has no infinity.
+                    "size": one.size if math.isfinite(one.size) else None,
+                }
+                for one in self.violations
             ],
             "example": self.example,
             "script": self.script,
@@ -80,6 +88,21 @@ class Result:
             "examples": self.examples,
             "seconds": round(self.seconds, 3),
         }
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Result:
+        """The result of which this is the record; without the lines that its script was made of."""
+        violations = tuple(
+            Violation(one["what"], one["told"], math.inf if one["size"] is None else one["size"])
+            for one in record["violations"]
+        )
+        return cls(
+            **{
+                **record,
+                "verdict": Verdict(record["verdict"]),
+                "violations": violations,
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -132,6 +155,12 @@ class Report:
             "versions": self.versions,
             "results": [one.record() for one in self.results],
         }
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Report:
+        """The report of which this is the record."""
+        results = tuple(map(Result.of_record, record["results"]))
+        return cls(record["name"], results, dict(record["versions"]))
 
     def _of(self, *verdicts: Verdict) -> Iterator[Result]:
         return (one for one in self.results if one.verdict in verdicts)

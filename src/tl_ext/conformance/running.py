@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from tl_ext.conformance.checking import Check, Findings, Violation
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 EXAMPLES = 2
 """How many examples are asked where nothing else is said: the smallest, and one that is drawn."""
-
 SECONDS = 5.0
 """How long to look for a smaller failing example."""
 
@@ -36,13 +36,56 @@ class _Tally:
     tolerance: float = 0.0
 
 
+class Asking:
+    """An architecture's examples, whose models are made once for all checks.
+
+    Args:
+        spec: The architecture.
+        examples_asked: How many examples to draw.
+        minimise: Whether to look for a smaller failing example where only a larger one fails.
+    """
+
+    def __init__(
+        self, spec: ConformanceSpec, *, examples_asked: int = EXAMPLES, minimise: bool = True
+    ) -> None:
+        self.spec = spec
+        self._examples = first(examples(spec), examples_asked)
+        self._minimise = minimise
+        self._made = cache(self._make)
+
+    def result(self, check: Check) -> Result:
+        """Ask a check of all examples.
+
+        Args:
+            check: What to ask.
+
+        Returns:
+            What was found, in the smallest example that fails.
+        """
+        if not check.needs <= self.spec.capabilities:
+            return _result(check, None, {})
+        tally = _Tally()
+        for index, example in enumerate(self._examples):
+            subject, problem = self._made(index)
+            if subject is None:
+                _note(tally, [problem], example, 0.0)
+            else:
+                _ask(check, subject, tally, example)
+        # The first that is drawn is the smallest there is.
+        if self._minimise and tally.violations and tally.example != self._examples[0]:
+            _minimise(self.spec, check, tally)
+        return _result(check, tally, self.spec.known_failures)
+
+    def _make(self, index: int) -> tuple[Subject | None, Violation]:
+        return _made(self.spec, self._examples[index])
+
+
 def run_spec(
     spec: ConformanceSpec,
     checks: Iterable[Check],
     *,
     examples_asked: int = EXAMPLES,
     minimise: bool = True,
-    told: Callable[[str], object] | None = None,
 ) -> Report:
     """Ask checks of an architecture.
 
@@ -51,35 +94,12 @@ def run_spec(
         checks: What to ask.
         examples_asked: How many examples to draw; each model is made once for all checks.
         minimise: Whether to look for a smaller failing example where only a larger one fails.
-        told: Called with the name of each check that begins.
 
     Returns:
         What was found.
     """
-    checks = list(checks)
-    strategy = examples(spec)
-    tallies = {check.name: _Tally() for check in checks if check.needs <= spec.capabilities}
-    drawn = first(strategy, examples_asked)
-    for example in drawn:
-        subject, problem = _made(spec, example)
-        for check in checks:
-            if check.name not in tallies:
-                continue
-            if told is not None:
-                told(check.name)
-            tally = tallies[check.name]
-            if subject is None:
-                _note(tally, [problem], example, 0.0)
-                continue
-            _ask(check, subject, tally, example)
-    if minimise:
-        for check in checks:
-            found = tallies.get(check.name)
-            # The first that is drawn is the smallest there is.
-            if found is not None and found.violations and found.example != drawn[0]:
-                _minimise(spec, check, found)
-    results = [_result(check, tallies.get(check.name), spec.known_failures) for check in checks]
-    return Report(spec.name, tuple(results), versions())
+    asking = Asking(spec, examples_asked=examples_asked, minimise=minimise)
+    return Report(spec.name, tuple(asking.result(check) for check in checks), versions())
 
 
 def run_subject(name: str, subject: Subject, checks: Iterable[Check]) -> Report:

@@ -127,8 +127,8 @@ class AdapterSpec(_Spec):
         architecture: The model class's name as checkpoints give it in `config.json`, such as
             `"ChatGLMForConditionalGeneration"`.
         adapter: Reference to a subclass of upstream's `ArchitectureAdapter`.
-        conformance: Reference to a callable that makes a tiny random model for the conformance
-            suite.
+        conformance: Reference to a `tl_ext.conformance.ConformanceSpec`: which tiny models of it the
+            conformance checks draw, and what is claimed of them.
         register: Reference to a callable without arguments that teaches transformers the config,
             model and tokenizer classes (`AutoConfig.register` and its like); called once per
             process.

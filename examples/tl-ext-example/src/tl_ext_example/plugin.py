@@ -17,7 +17,7 @@ def tl_ext_adapters() -> list[AdapterSpec]:
         AdapterSpec(
             architecture="ExampleLlamaForCausalLM",
             adapter="tl_ext_example.adapter:ExampleLlamaAdapter",
-            conformance="tl_ext_example.model:tiny",
+            conformance="tl_ext_example.conformance:SPEC",
             register="tl_ext_example.model:register",
         )
     ]

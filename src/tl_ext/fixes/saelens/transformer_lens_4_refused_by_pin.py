@@ -7,9 +7,9 @@ right as long as `import sae_lens` failed there; with the patch of
 `no-import-beside-transformerlens-4` it no longer does.
 
 What is installed takes its requirements from the distribution's metadata, which nothing in the process
-asks, so there is nothing to apply at run time: there SAELens is installed
-[without its requirements](training-saelens.md#beside-transformerlens-4). The patch, for SAELens' source
-tree, raises the bound to the next major release; `uv.lock` has to be made anew after it.
+asks, so there is nothing to apply at run time: SAELens is installed without its requirements there, as
+docs/training-saelens.md tells. The patch, for SAELens' source tree, raises the bound to the next major
+release; `uv.lock` has to be made anew after it.
 
 The probe reads the requirements in `pyproject.toml` and nothing else.
 
