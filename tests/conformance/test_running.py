@@ -26,6 +26,8 @@ KNOWN = {
     "mistyped-names-are-refused": "mistyped-hook-names-ignored",
     "the-residual-stream-in-the-middle-is-one-stream": "resid-mid-edit-reaches-mlp-alone",
     "the-pattern-is-the-softmax-of-the-scores": "delegated-attention-pattern-edits-dropped",
+    "queries-and-keys-meet-in-the-scores": "delegated-attention-pattern-edits-dropped",
+    "z-is-the-pattern-times-the-values": "delegated-attention-pattern-edits-dropped",
     "edits-of-scores-and-pattern-reach-z": "delegated-attention-pattern-edits-dropped",
     "an-edit-of-the-pattern-gives-the-z-of-that-pattern": "delegated-attention-pattern-edits-dropped",
 }

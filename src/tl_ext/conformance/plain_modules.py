@@ -32,7 +32,7 @@ def places(subject: Subject) -> dict[str, Place]:
     """The hook points that fire and stand at an end of a module, with that end.
 
     A bridge puts its components in the place of the plain model's modules, so a component's name in there
-    is the module's.
+    is the module's; or else it lies in another component, and knows the name of its module in that one's.
 
     Args:
         subject: What is checked.
@@ -41,8 +41,12 @@ def places(subject: Subject) -> dict[str, Place]:
     names = {id(point): name for name, point in subject.points.items()}
     found: dict[str, Place] = {}
     for path, component in subject.bridge.original_model.named_modules():
+        if not hasattr(component, "original_component"):
+            continue
         module = ".".join(part for part in path.split(".") if part != "_original_component")
-        if module not in plain or not hasattr(component, "original_component"):
+        if module not in plain:
+            module = f"{module.rpartition('.')[0]}.{component.name}"
+        if module not in plain:
             continue
         for end, attribute in (("input", "hook_in"), ("output", "hook_out")):
             name = names.get(id(getattr(component, attribute, None)))

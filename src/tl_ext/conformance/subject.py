@@ -51,6 +51,11 @@ class Subject:
         """The largest error that is rounding."""
         return TOLERANCE[self.dtype]
 
+    @property
+    def other_ids(self) -> Tensor:
+        """Tokens [batch, position], each another than in `ids`: what is kept of a run shows in the next."""
+        return torch.where(self.ids > 3, self.ids - 1, self.ids + 1)
+
     @cached_property
     def truth(self) -> Tensor:
         """The plain model's logits [batch, position, d_vocab]."""
@@ -109,12 +114,15 @@ class Subject:
         with torch.no_grad():
             return self.bridge.run_with_hooks(ids, fwd_hooks=list(hooks), **options)
 
-    def held(self, names: Iterable[str], hooks: Sequence[Hook] = ()) -> dict[str, Tensor]:
+    def held(
+        self, names: Iterable[str], hooks: Sequence[Hook] = (), *, ids: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """What hook points hold in one forward pass.
 
         Args:
             names: The hook points.
             hooks: Functions that are there before.
+            ids: Tokens [batch, position]; None means those of the example.
         """
         found: dict[str, Tensor] = {}
 
@@ -124,7 +132,7 @@ class Subject:
 
         # A name of its own for each: `hook.name` is not always the one that was asked for.
         reading = [(name, _bound(keep, name)) for name in names]
-        self.run([*hooks, *reading])
+        self.run([*hooks, *reading], ids=ids)
         return found
 
     def noise(self, like: Tensor) -> Tensor:

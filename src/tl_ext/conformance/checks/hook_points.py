@@ -31,6 +31,15 @@ def each_hook_point_fires_once(subject: Subject, found: Findings) -> None:
         for end in ("hook_in", "hook_out"):
             name = f"blocks.{layer}.{end}"
             found.holds(name, name in times, "does not fire", script=_times_script(name))
+    firing = {id(point) for point in subject.points.values()}
+    for name, point in subject.bridge.hook_dict.items():
+        if name.endswith(_STREAM):
+            fires = id(point) in firing
+            found.holds(name, fires, "does not fire", script=_times_script(name))
+
+
+_STREAM = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out")
+"""What every block has of the residual stream, and what it adds to it, where it has the name."""
 
 
 @check("M2")

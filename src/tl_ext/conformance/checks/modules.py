@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,22 +18,33 @@ if TYPE_CHECKING:
 
 @check("M4")
 def hook_points_hold_what_modules_hold(subject: Subject, found: Findings) -> None:
-    """A hook point at a module's end holds what the plain module is given or gives."""
+    """A hook point at a module's end holds what the plain module is given or gives.
+
+    Asked of the tokens, and then of others: nothing of the first may be left.
+    """
     at = places(subject)
-    held: dict[str, Tensor] = {}
-    for name, place in at.items():
+    for ids, other in ((subject.ids, False), (subject.other_ids, True)):
+        held: dict[str, Tensor] = {}
+        with ExitStack() as hooks:
+            for name, place in at.items():
 
-        def keep(activation: Tensor, name: str = name) -> None:
-            held.setdefault(name, activation.detach().clone())
+                def keep(
+                    activation: Tensor, name: str = name, held: dict[str, Tensor] = held
+                ) -> None:
+                    held.setdefault(name, activation.detach().clone())
 
-        with hooked(subject, place, keep):
-            subject.plain(subject.ids)
-    for name, truth in held.items():
-        if name in subject.cache:
-            seen = subject.cache[name]
+                hooks.enter_context(hooked(subject, place, keep))
+            subject.plain(ids)
+        told = " for other tokens" if other else ""
+        for name, seen in subject.held(held, ids=ids).items():
+            truth = held[name]
             # Heads may be split where the module's own output has them side by side.
-            seen = seen.reshape(truth.shape) if seen.numel() == truth.numel() else seen
-            found.close(name, seen, truth, script=_held_script(name, at[name]))
+            if seen.numel() == truth.numel():
+                seen = seen.reshape(truth.shape)
+            elif len(truth) == 1 and truth.shape[1:] == seen.shape[1:]:
+                truth = truth.expand_as(seen)
+            script = _held_script(name, at[name], other=other)
+            found.close(f"{name}{told}", seen, truth, script=script)
 
 
 @check("M5")
@@ -50,9 +62,14 @@ def edits_do_what_they_do_to_modules(subject: Subject, found: Findings) -> None:
         if name not in subject.cache or not subject.cache[name].is_floating_point():
             continue
         noise = subject.noise(subject.cache[name])
+        # What the plain module computes once for all rows of a batch, positions, has one row there.
+        rows = [len(noise)]
 
-        def add(activation: Tensor, hook: object = None, noise: Tensor = noise) -> Tensor:
-            return activation + noise.reshape(activation.shape)
+        def add(
+            activation: Tensor, hook: object = None, noise: Tensor = noise, rows: list[int] = rows
+        ) -> Tensor:
+            rows.append(len(activation))
+            return activation + noise[: min(rows)].reshape(-1, *activation.shape[1:])
 
         with hooked(subject, place, add):
             truth = subject.plain(subject.ids)
@@ -84,17 +101,18 @@ hooks = [(name, lambda value, hook: value.clone()) for name in bridge.hook_dict]
 error = (bridge.run_with_hooks(ids, fwd_hooks=hooks) - bridge(ids)).abs().max()"""
 
 
-def _held_script(name: str, place: Place) -> str:
+def _held_script(name: str, place: Place, *, other: bool) -> str:
     read = "held.append(args[0] if args else kwargs['hidden_states'])"
     if place.end == "output":
         read = "held.append(output[0] if isinstance(output, tuple) else output)"
+    again = "bridge(ids)\nids = torch.where(ids > 3, ids - 1, ids + 1)\n" if other else ""
     return f"""\
-held = []
+{again}held = []
 module = reference.get_submodule({place.module!r})
 module.register_forward_hook(lambda module, args, kwargs, output: {read}, with_kwargs=True)
 reference(ids)
 seen = bridge.run_with_cache(ids)[1][{name!r}]
-error = (seen.reshape(held[0].shape) - held[0]).abs().max()"""
+error = (seen.reshape(-1, *held[0].shape[1:]) - held[0]).abs().max()"""
 
 
 def _edit_script(name: str, place: Place) -> str:

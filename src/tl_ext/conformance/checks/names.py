@@ -23,7 +23,7 @@ def other_names_hold_the_same(subject: Subject, found: Findings) -> None:
     with torch.no_grad():
         _, cache = subject.bridge.run_with_cache(subject.ids)
     for name, point in subject.bridge.hook_dict.items():
-        if point.name in subject.cache and name != point.name:
+        if point.name in subject.cache:
             script = f"""\
             cache = bridge.run_with_cache(ids)[1]
             error = (cache[{name!r}] - cache[{point.name!r}]).abs().max()"""
@@ -77,6 +77,22 @@ def mistyped_names_are_refused(subject: Subject, found: Findings) -> None:
             except Exception:
                 error = 0.0""",
         )
+
+
+@check("M14")
+def a_cache_stays_as_it_is(subject: Subject, found: Findings) -> None:
+    """What a cache holds is what hook points held, also after the model has run on other tokens."""
+    with torch.no_grad():
+        _, cache = subject.bridge.run_with_cache(subject.ids)
+        subject.bridge.run_with_cache(subject.other_ids)
+    for name, truth in subject.cache.items():
+        if name in cache:
+            script = f"""\
+            cache = bridge.run_with_cache(ids)[1]
+            before = cache[{name!r}].clone()
+            bridge.run_with_cache(torch.where(ids > 3, ids - 1, ids + 1))
+            error = (cache[{name!r}] - before).abs().max()"""
+            found.same(f"{name} after another run", cache[name], truth, script=script)
 
 
 def _raises(call: Callable[[], object]) -> bool:
