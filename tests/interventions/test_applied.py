@@ -11,6 +11,7 @@ from tests.interventions.toy import WIDTH, activation, same_bits, toy_dictionary
 from tests.tiny import FAMILIES, tiny_hf_model, tiny_model
 from torch import Tensor
 
+from tl_ext import fixes
 from tl_ext.activations.capture import run
 from tl_ext.errors import HookPointError, InputError
 from tl_ext.interventions.applied import applied, as_edits
@@ -201,11 +202,27 @@ def test_nothing_is_left_behind_and_other_hooks_stay() -> None:
         model.reset_hooks()
 
 
+def test_under_its_fix_the_middle_of_a_block_is_edited_as_the_stream(
+    upstream_as_installed: None,
+) -> None:
+    model = tiny_model("llama")
+    tokens = batch(model, TEXTS)
+    with fixes.applied("resid-mid-edit-reaches-mlp-alone"):
+        with applied(model, Add("blocks.1.hook_attn_out", vector())):
+            truth = logits(model, tokens)
+        with applied(model, Add("blocks.1.hook_resid_mid", vector())):
+            assert torch.allclose(logits(model, tokens), truth, atol=1e-5)
+    assert not torch.allclose(logits(model, tokens), truth, atol=1e-2)
+
+
 def test_edits_without_effect_are_errors() -> None:
     model = tiny_model("llama")
     tokens = batch(model, TEXTS)
     with (
-        pytest.raises(HookPointError, match=r"blocks.1.hook_resid_mid cannot be edited: upstream"),
+        pytest.raises(
+            HookPointError,
+            match=r"blocks.1.hook_resid_mid cannot be edited: upstream.*or apply the fix resid-mid",
+        ),
         applied(model, Add("blocks.1.hook_resid_mid", vector())),
     ):
         pass

@@ -20,12 +20,12 @@ from tqdm.auto import tqdm
 from tl_ext.dictionaries.dictionary import LATENTS_AT_ONCE, Dictionary
 from tl_ext.errors import DictionaryError, HookPointError, InputError
 from tl_ext.models.hook_points import (
-    NOT_EDITABLE,
     RESIDUAL_KINDS,
     hooked,
     kind_of,
     layer_of,
     resolve,
+    why_not_editable,
 )
 from tl_ext.models.loading import Processing, processing_of
 from tl_ext.models.predicting import check_predicts
@@ -213,7 +213,7 @@ def evaluate_dictionary(
         )
     for name in (dictionary.hook_in, dictionary.hook_out):
         resolve(model, name)
-    splices = kind_of(dictionary.hook_out) not in NOT_EDITABLE
+    splices = not why_not_editable(dictionary.hook_out)
 
     content, everything = _Tally(dictionary.d_latent), _Tally(dictionary.d_latent)
     probe = _Probe(dictionary)
@@ -471,9 +471,9 @@ def _judged(
         if poor and not found:
             advice.append(_unexplained(quality))
     if not splices:
-        reason = NOT_EDITABLE[kind_of(quality.hook_out)]
         warnings.append(
-            f"No cross-entropy was measured with edits at {quality.hook_out}: {reason}."
+            f"No cross-entropy was measured with edits at {quality.hook_out}: "
+            f"{why_not_editable(quality.hook_out)}."
         )
     elif quality.content.ce_zero <= quality.content.ce_clean:
         warnings.append(

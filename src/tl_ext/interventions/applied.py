@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tl_ext.errors import HookPointError, InputError
 from tl_ext.interventions.edits import Edit, Where
-from tl_ext.models.hook_points import NOT_EDITABLE, HookFunction, hooked, kind_of, resolve
+from tl_ext.models.hook_points import HookFunction, hooked, resolve, why_not_editable
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -108,9 +108,8 @@ def _functions(
     writers: dict[str, list[int]] = {}
     readers: dict[str, list[int]] = {}
     for number, edit in enumerate(edits):
-        kind = kind_of(edit.hook_point)
-        if kind in NOT_EDITABLE:
-            raise HookPointError(f"{edit.hook_point} cannot be edited: {NOT_EDITABLE[kind]}.")
+        if reason := why_not_editable(edit.hook_point):
+            raise HookPointError(f"{edit.hook_point} cannot be edited: {reason}.")
         writes, reads = canonical(edit.hook_point), canonical(edit.reads)
         if reads != writes:
             readers.setdefault(reads, []).append(number)

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tl_ext import upstream
+from tl_ext import fixes, upstream
 from tl_ext.errors import HookPointError, nearest
 
 if TYPE_CHECKING:
@@ -29,13 +29,17 @@ RESIDUAL_KINDS = frozenset(
 )
 HEAD_KINDS = frozenset({"q", "k", "v", "z", "rot_q", "rot_k"})
 
-# What must not be edited, and why. Ends where upstream routes the residual stream through it.
-NOT_EDITABLE = {
+# What must not be edited as upstream has it, why, and the fix under which it may.
+_NOT_EDITABLE = {
     "resid_mid": (
         "upstream reads it off the MLP norm's input, so an edit there changes what the MLP sees and "
-        "leaves the residual stream alone; edit hook_attn_out or hook_resid_pre instead"
+        "leaves the residual stream alone; edit hook_attn_out or hook_resid_pre instead",
+        "resid-mid-edit-reaches-mlp-alone",
     ),
-    "attn_scores": "for several architectures it holds probabilities and edits are dropped",
+    "attn_scores": (
+        "for several architectures it holds probabilities and edits are dropped",
+        "delegated-attention-pattern-edits-dropped",
+    ),
 }
 
 # The bridge's own names for what TransformerLens calls hook_z and so on.
@@ -73,6 +77,20 @@ def kind_of(name: str) -> str:
     if re.fullmatch(r"blocks\.\d+\.hook_out", name):
         return "resid_post"
     return name.rsplit(".", 1)[-1].removeprefix("hook_")
+
+
+def why_not_editable(name: str) -> str:
+    """Why an edit at a hook point would not do what it says; empty where it would.
+
+    Args:
+        name: The hook point's name, in either spelling.
+    """
+    if kind_of(name) not in _NOT_EDITABLE:
+        return ""
+    reason, slug = _NOT_EDITABLE[kind_of(name)]
+    if fixes.in_effect(slug):
+        return ""
+    return f"{reason}, or apply the fix {slug}"
 
 
 def resolve(model: TransformerBridge, name: str) -> HookPoint:

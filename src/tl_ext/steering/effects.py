@@ -19,7 +19,7 @@ from tl_ext.analysis import effects as analysis
 from tl_ext.concepts.concept import Concept, Example
 from tl_ext.dictionaries.dictionary import Dictionary
 from tl_ext.errors import HookPointError, InputError
-from tl_ext.models.hook_points import NOT_EDITABLE, kind_of
+from tl_ext.models.hook_points import why_not_editable
 from tl_ext.models.predicting import check_predicts
 from tl_ext.models.tokens import listed
 from tl_ext.steering.ablation_sets import planned
@@ -189,9 +189,8 @@ def _check(
     against: Sequence[str],
     numbers: tuple[int, int, int],
 ) -> None:
-    kind = kind_of(dictionary.hook_out)
-    if kind in NOT_EDITABLE:
-        raise HookPointError(f"{dictionary.hook_out} cannot be edited: {NOT_EDITABLE[kind]}.")
+    if reason := why_not_editable(dictionary.hook_out):
+        raise HookPointError(f"{dictionary.hook_out} cannot be edited: {reason}.")
     if not sets or not all(sets.values()):
         empty = [name for name, latents in sets.items() if not latents]
         raise InputError(

@@ -16,7 +16,7 @@ import yaml
 
 from tl_ext.analysis.features import belongs, beyond_controls
 from tl_ext.errors import InputError
-from tl_ext.models.hook_points import NOT_EDITABLE, kind_of
+from tl_ext.models.hook_points import why_not_editable
 from tl_ext.steering.words import as_continuations
 from tl_ext.study.analyses.readings import Readings
 from tl_ext.study.plan import ConceptLabel, Plan
@@ -111,12 +111,9 @@ def choose_vectors(session: Session, readings: Readings, notes: list[str]) -> Ch
         readings: What the latents did.
         notes: What could not be done is added here.
     """
-    kind = kind_of(session.dictionaries[session.plan.focus].hook_out)
-    if kind in NOT_EDITABLE:
-        notes.append(
-            f"Nothing is steered: {session.dictionaries[session.plan.focus].hook_out} cannot be "
-            f"edited ({NOT_EDITABLE[kind]})."
-        )
+    at = session.dictionaries[session.plan.focus].hook_out
+    if reason := why_not_editable(at):
+        notes.append(f"Nothing is steered: {at} cannot be edited ({reason}).")
         return Chosen()
     judged, beside, seen = [], [], []
     for language in session.plan.languages:
