@@ -182,6 +182,17 @@ def test_a_script_runs_with_fixes_and_its_own_arguments(tmp_path: Path) -> None:
     assert fixes.status(SLUG)[0].applied == 0
 
 
+def test_a_script_that_fails_shows_its_own_frames_and_ends_with_status_1(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("def f():\n    raise KeyError('gone')\n\nf()\n")
+    done = runner.invoke(app, ["fixes", "run", SLUG, "--", str(script)])
+    assert done.exit_code == 1
+    assert done.output.count("Traceback") == 1 and done.output.endswith("KeyError: 'gone'\n")
+    assert "line 4, in <module>" in done.output and "line 2, in f" in done.output
+    assert "runpy" not in done.output and "typer" not in done.output
+    assert not fixes.in_effect(SLUG)
+
+
 def test_a_run_without_a_script_says_what_is_expected(tmp_path: Path) -> None:
     for arguments in ([SLUG], [SLUG, "--"], [SLUG, "--", str(tmp_path / "missing.py")]):
         done = runner.invoke(app, ["fixes", "run", *arguments])

@@ -200,6 +200,7 @@ def run(
     """
     import runpy
     import sys
+    import traceback
 
     from tl_ext import fixes
     from tl_ext.errors import InputError
@@ -215,6 +216,17 @@ def run(
         sys.argv, sys.path[:] = words, [str(Path(words[0]).resolve().parent), *path]
         try:
             runpy.run_path(words[0], run_name="__main__")
+        except Exception as error:
+            # As `python SCRIPT` ends: the script's own frames, and status 1.
+            own = [
+                one for one in traceback.extract_tb(error.__traceback__) if one.filename == words[0]
+            ]
+            shown = traceback.TracebackException.from_exception(error)
+            shown.stack = traceback.StackSummary.from_list(
+                shown.stack[shown.stack.index(own[0]) :] if own else shown.stack
+            )
+            typer.echo("".join(shown.format()), err=True, nl=False)
+            raise typer.Exit(1) from error
         finally:
             sys.argv, sys.path[:] = argv, path
 
