@@ -66,7 +66,8 @@ def test_every_patch_belongs_to_a_fix_and_says_what_it_must() -> None:
     known = fixes.specs()
     for listing in patches_root().rglob("series"):
         base, upstream = listing.parent.name, listing.parent.parent.name
-        for patch in series(upstream, base):
+        for number, patch in enumerate(series(upstream, base), 1):
+            assert patch.path.name.startswith(f"{number:04d}-"), "numbered as they apply"
             assert known[patch.slug].upstream == upstream
             assert patch.fields["X-TlExt-Base"].endswith(base)
             assert patch.fields["X-TlExt-Tree"] in ("wheel", "source")
