@@ -30,7 +30,12 @@ KNOWN = {
     "z-is-the-pattern-times-the-values": "delegated-attention-pattern-edits-dropped",
     "edits-of-scores-and-pattern-reach-z": "delegated-attention-pattern-edits-dropped",
     "an-edit-of-the-pattern-gives-the-z-of-that-pattern": "delegated-attention-pattern-edits-dropped",
+    "texts-together-give-what-each-gives-alone": "prepend-bos-ignored-in-padding-mask",
+    "texts-generate-together-what-each-generates-alone": "prepend-bos-ignored-in-padding-mask",
+    "what-was-set-on-the-tokenizer-is-kept": "callers-tokenizer-reloaded-at-boot",
 }
+# What no fix mends: of a list of texts padded on the right no mask is made, so its loss counts padding.
+UNFIXED = {"the-loss-of-texts-leaves-padding-out"}
 pytestmark = pytest.mark.usefixtures("upstream_as_installed")
 
 
@@ -44,12 +49,17 @@ def children() -> Iterator[Children]:
 @pytest.mark.parametrize("spec", [GPT2, LLAMA, GPTJ], ids=lambda spec: spec.name)
 def test_what_is_found_is_what_is_known_and_gone_under_the_fixes(spec: ConformanceSpec) -> None:
     for result in run_spec(spec, MODEL_CHECKS, minimise=False).failed:
+        if result.check in UNFIXED:
+            continue
         slug = KNOWN[result.check]
         assert fixes.probe(slug).state is fixes.State.PRESENT
     with fixes.applied(*set(KNOWN.values())):
         report = run_spec(spec, MODEL_CHECKS, minimise=False)
-    assert report.right, str(report)
-    assert {one.verdict for one in report} <= {Verdict.PASSED, Verdict.NOT_CLAIMED}
+    assert {one.check for one in report.failed} == UNFIXED, str(report)
+    assert {one.verdict for one in report if one.check not in UNFIXED} <= {
+        Verdict.PASSED,
+        Verdict.NOT_CLAIMED,
+    }
 
 
 @pytest.mark.parametrize(
@@ -58,6 +68,10 @@ def test_what_is_found_is_what_is_known_and_gone_under_the_fixes(spec: Conforman
         (GPT2, "the-residual-stream-in-the-middle-is-one-stream"),
         (GPTJ, "the-pattern-is-the-softmax-of-the-scores"),
         (GPTJ, "an-edit-of-the-pattern-gives-the-z-of-that-pattern"),
+        (GPT2, "texts-together-give-what-each-gives-alone"),
+        (GPT2, "what-was-set-on-the-tokenizer-is-kept"),
+        (LLAMA, "the-loss-of-texts-leaves-padding-out"),
+        (GPTJ, "texts-generate-together-what-each-generates-alone"),
     ],
     ids=lambda one: getattr(one, "name", one),
 )

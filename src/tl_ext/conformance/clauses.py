@@ -21,5 +21,15 @@ CLAUSES: Mapping[str, str] = MappingProxyType(
         "M12": "A hook point has one content under all its names.",
         "M13": "A name that no hook point has is refused.",
         "M14": "A cache holds the names that were asked for, and no others.",
+        "M15": "Padding that a mask leaves out changes nothing for real tokens.",
+        "M16": "Texts that are read together give what each gives alone.",
+        "M17": "Texts become the tokenizer's tokens, with BOS before them where asked, and back.",
+        "M18": "The caller's tokenizer stays as it was, and what was set on it counts.",
+        "M19": "The loss is the mean cross-entropy of the next token, over real tokens.",
+        "M20": "Stopping at a layer gives the residual stream that enters it, and runs nothing later.",
+        "M21": "Starting at a layer goes on from the residual stream that is given.",
+        "M22": "Greedy generation chooses the most likely token of a whole pass, at each step.",
+        "M23": "What is generated together is what each generates alone.",
+        "M24": "An edit holds in every step of generation.",
     }
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,10 @@ from torch import Tensor
 
 from tl_ext import upstream
 from tl_ext.conformance.checking import TOLERANCE, Capability
+from tl_ext.conformance.texts import Kind, Reader, reader
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SPREAD = 0.2
 """How much normal noise every parameter of a random model gets: without it wrong wiring hides."""
@@ -40,6 +41,7 @@ class Subject:
     ids: Tensor
     capabilities: frozenset[Capability]
     seed: int = 0
+    _readers: dict[Kind, Reader] = field(default_factory=dict, repr=False)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -90,6 +92,30 @@ class Subject:
     def cache(self) -> dict[str, Tensor]:
         """What every hook point held in one forward pass, by its own name."""
         return self.held(self.points)
+
+    @cached_property
+    def rows(self) -> tuple[Tensor, Tensor]:
+        """Tokens of unequal length, two rows [position], none of them below 3."""
+        ids = self.ids.clamp(min=3)
+        return ids[0], ids[-1, ids.shape[1] // 2 :]
+
+    def alone(self, rows: Iterable[Tensor]) -> list[Tensor]:
+        """The plain model's logits [position, d_vocab] of each row by itself.
+
+        Args:
+            rows: Tokens [position].
+        """
+        return [self.plain(row[None])[0] for row in rows]
+
+    def reader(self, kind: Kind) -> Reader:
+        """A second bridge of the same weights, with a tokenizer of words; made once.
+
+        Args:
+            kind: Which tokenizer.
+        """
+        if kind not in self._readers:
+            self._readers[kind] = reader(boot, self.reference, self.rows, kind)
+        return self._readers[kind]
 
     def plain(self, ids: Tensor, **options: Any) -> Tensor:
         """The plain model's logits [batch, position, d_vocab].
@@ -169,11 +195,12 @@ def _bound(function: Callable[..., None], name: str) -> Callable[[Any, Any], Non
     return bound
 
 
-def boot(model: PreTrainedModel) -> Any:
+def boot(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None) -> Any:
     """A bridge of a plain model, in the model's own type; the model is the bridge's from then on.
 
     Args:
         model: The plain model, in memory.
+        tokenizer: What to boot with; None for a stand-in.
     """
     from transformer_lens.model_bridge import TransformerBridge
 
@@ -181,7 +208,7 @@ def boot(model: PreTrainedModel) -> Any:
     return TransformerBridge.boot_transformers(
         "conformance",
         hf_model=model,
-        tokenizer=upstream.stand_in_tokenizer(),
+        tokenizer=upstream.stand_in_tokenizer() if tokenizer is None else tokenizer,
         device="cpu",
         dtype=model.dtype,
     )

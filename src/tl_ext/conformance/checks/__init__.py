@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 from tl_ext.conformance.checking import Check
-from tl_ext.conformance.checks import attention, hook_points, logits, modules, names, residual
+from tl_ext.conformance.checks import (
+    attention,
+    generation,
+    hook_points,
+    layers,
+    logits,
+    losses,
+    modules,
+    names,
+    padding,
+    residual,
+    tokens,
+)
 
 MODEL_CHECKS: tuple[Check, ...] = tuple(
     found
-    for room in (logits, modules, hook_points, residual, attention, names)
+    for room in (
+        logits,
+        modules,
+        hook_points,
+        residual,
+        attention,
+        names,
+        padding,
+        tokens,
+        losses,
+        layers,
+        generation,
+    )
     for found in vars(room).values()
     if isinstance(found, Check)
 )
