@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conformance.specs import GPT2
+from tests.conformance.specs import GPT2, UNFIXED
 from tests.fixes.tiny_models import booted, made
 
 from tl_ext import fixes
@@ -18,6 +18,8 @@ FIXES = (
     "mistyped-hook-names-ignored",
     "resid-mid-edit-reaches-mlp-alone",
     "delegated-attention-pattern-edits-dropped",
+    "prepend-bos-ignored-in-padding-mask",
+    "callers-tokenizer-reloaded-at-boot",
 )
 pytestmark = pytest.mark.usefixtures("upstream_as_installed")
 
@@ -40,7 +42,7 @@ def test_a_model_in_memory_is_checked_and_left_as_it_was(
     before, weights = bridge(tokens), {n: v.clone() for n, v in bridge.state_dict().items()}
     with fixes.applied(*FIXES):
         report = check_model(bridge)
-    assert report.right, str(report)
+    assert {one.check for one in report.failed} == UNFIXED, str(report)
     assert len([one for one in report if one.verdict is Verdict.PASSED]) > len(MODEL_CHECKS) // 2
     assert torch.equal(bridge(tokens), before)
     assert all(torch.equal(value, weights[name]) for name, value in bridge.state_dict().items())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.conformance.specs import GPT2, GPTJ, LLAMA
+from tests.conformance.specs import GPT2, GPTJ, LLAMA, UNFIXED
 
 from tl_ext import fixes
 from tl_ext.conformance.checking import Check, Findings
@@ -34,8 +34,6 @@ KNOWN = {
     "texts-generate-together-what-each-generates-alone": "prepend-bos-ignored-in-padding-mask",
     "what-was-set-on-the-tokenizer-is-kept": "callers-tokenizer-reloaded-at-boot",
 }
-# What no fix mends: of a list of texts padded on the right no mask is made, so its loss counts padding.
-UNFIXED = {"the-loss-of-texts-leaves-padding-out"}
 pytestmark = pytest.mark.usefixtures("upstream_as_installed")
 
 
