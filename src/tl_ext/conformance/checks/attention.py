@@ -151,8 +151,8 @@ def an_edit_of_the_pattern_gives_the_z_of_that_pattern(subject: Subject, found: 
         names = [f"blocks.{layer}.attn.hook_{kind}" for kind in ("pattern", "v", "z")]
         if not set(names) <= subject.bridge.hook_dict.keys():
             continue
-        clean = subject.held(names[:2])
-        if len(clean) < 2:
+        clean = subject.held(names)
+        if len(clean) < 3:
             continue
         first = torch.zeros_like(clean[names[0]])
         first[..., 0] = 1

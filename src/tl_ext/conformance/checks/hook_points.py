@@ -78,17 +78,19 @@ def edits_change_what_is_later_alone(subject: Subject, found: Findings) -> None:
 @check("M7", "causal")
 def edits_leave_earlier_tokens_alone(subject: Subject, found: Findings) -> None:
     """Noise at the residual stream of one token leaves the logits of the tokens before it as they are."""
-    at = subject.ids.shape[1] // 2
+    length = subject.ids.shape[1]
     for layer in range(subject.bridge.cfg.n_layers):
         name = f"blocks.{layer}.hook_in"
         if name not in subject.cache:
             continue
-        noise = subject.noise(subject.cache[name])
-        noise[:, :at] = 0
-        noise[:, at + 1 :] = 0
-        edited = subject.run([(name, adding(noise))])
-        told = f"logits before token {at}, which {name} is edited at"
-        found.close(told, edited[:, :at], subject.logits[:, :at], script=_before_script(name, at))
+        for at in sorted({1, length // 2, length - 1}):
+            noise = subject.noise(subject.cache[name])
+            noise[:, :at] = 0
+            noise[:, at + 1 :] = 0
+            edited = subject.run([(name, adding(noise))])
+            told = f"logits before token {at}, which {name} is edited at"
+            script = _before_script(name, at)
+            found.close(told, edited[:, :at], subject.logits[:, :at], script=script)
 
 
 def _times_script(name: str) -> str:

@@ -69,7 +69,8 @@ def edits_do_what_they_do_to_modules(subject: Subject, found: Findings) -> None:
             activation: Tensor, hook: object = None, noise: Tensor = noise, rows: list[int] = rows
         ) -> Tensor:
             rows.append(len(activation))
-            return activation + noise[: min(rows)].reshape(-1, *activation.shape[1:])
+            part = noise[:1] if 1 in rows else noise
+            return activation + part.reshape(-1, *activation.shape[1:])
 
         with hooked(subject, place, add):
             truth = subject.plain(subject.ids)

@@ -51,8 +51,8 @@ def the_residual_stream_in_the_middle_is_one_stream(subject: Subject, found: Fin
         )
         if not {part, middle, post} <= subject.bridge.hook_dict.keys():
             continue
-        held = subject.held([part, middle])
-        if len(held) < 2:
+        held = subject.held([part, middle, post])
+        if len(held) < 3:
             continue
         noise = subject.noise(held[part])
         truth = subject.held([post], [(part, adding(noise))])[post]
