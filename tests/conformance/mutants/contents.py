@@ -57,17 +57,11 @@ def heads_mixed(z: Tensor) -> Tensor:
 REVERSED = of_heads(lambda heads: heads.flip(2))
 
 
-def dead(points: dict[str, Any]) -> Any:
-    from transformer_lens.hook_points import HookPoint
-
-    point = HookPoint()
-    point.name = "nowhere"
-    return point
-
-
 def point(name: str) -> Any:
     return lambda points: points[name]
 
+
+DEAD = point("blocks.0.attn.hook_result")  # switched off, as it is by default
 
 CONTENTS = (
     Mutant(
@@ -210,14 +204,14 @@ CONTENTS = (
     Mutant(
         "name-of-the-stream-never-fires",
         "A name from the old model is bound to a hook point that nothing calls.",
-        named(blocks__0__hook_resid_post=dead),
+        named(blocks__0__hook_resid_post=DEAD),
         of(FIRES),
         "blocks.0.hook_resid_post",
     ),
     Mutant(
         "name-of-a-part-never-fires",
         "The same for what the attention adds.",
-        named(blocks__0__hook_attn_out=dead),
+        named(blocks__0__hook_attn_out=DEAD),
         of(FIRES),
         "blocks.0.hook_attn_out",
         of="gptj",
@@ -225,7 +219,7 @@ CONTENTS = (
     Mutant(
         "name-of-z-never-fires",
         "The same inside attention, where checks compare what is there.",
-        named(blocks__0__attn__hook_z=dead),
+        named(blocks__0__attn__hook_z=DEAD),
         of("scores-pattern-values-and-z-are-there"),
         "blocks.0.attn.hook_z",
     ),
