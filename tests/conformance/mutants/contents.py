@@ -61,7 +61,8 @@ def point(name: str) -> Any:
     return lambda points: points[name]
 
 
-DEAD = point("blocks.0.attn.hook_result")  # switched off, as it is by default
+# The joint projection, which is split; rotated queries, where attention is left to transformers.
+DEAD, DEAD_IN_GPTJ = point("blocks.0.attn.qkv.hook_out"), point("blocks.0.attn.hook_rot_q")
 
 CONTENTS = (
     Mutant(
@@ -211,7 +212,7 @@ CONTENTS = (
     Mutant(
         "name-of-a-part-never-fires",
         "The same for what the attention adds.",
-        named(blocks__0__hook_attn_out=DEAD),
+        named(blocks__0__hook_attn_out=DEAD_IN_GPTJ),
         of(FIRES),
         "blocks.0.hook_attn_out",
         of="gptj",
