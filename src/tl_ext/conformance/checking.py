@@ -6,13 +6,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from textwrap import dedent
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from tl_ext.conformance.subject import Subject
 
 Capability = Literal[
     "causal",
@@ -32,6 +29,14 @@ residual stream after the attention's output was added, or the same that the att
 `"post-norm"`: what a block adds is normed before it is added. `"attention-weights"`: there are scores and
 a pattern. `"plain-unembedding"`: logits are the final norm's output times the unembedding, with no softcap
 or scale. `"generates"`, `"padding"`, `"compatibility-mode"`: it can do that.
+"""
+
+DictionaryCapability = Literal["saelens", "attaches", "scales-by-input", "folds-norms", "texts"]
+"""What a dictionary, and the model it stands in, may be claimed to do.
+
+`"saelens"`: it is an object of SAELens'. `"attaches"`: the model takes those, as SAETransformerBridge does.
+`"scales-by-input"`: each row is scaled by what it is itself. `"folds-norms"`: the lengths of its decoder
+directions can be folded into its encoder. `"texts"`: the model's tokenizer gives the tokens of their text.
 """
 
 TOLERANCE = {
@@ -122,21 +127,35 @@ class Findings:
             self.violations.append(Violation(what, told, script=dedent(script)))
 
 
+class Asked(Protocol):
+    """What checks are asked of: a model, or a dictionary in one."""
+
+    @property
+    def tolerance(self) -> float:
+        """The largest error that is rounding."""
+        ...
+
+    @property
+    def capabilities(self) -> frozenset[Any]:
+        """What it is claimed to do."""
+        ...
+
+
 @dataclass(frozen=True)
 class Check:
-    """Something that is asked of a model.
+    """Something that is asked of a model, or of a dictionary.
 
     Attributes:
         name: Its name, of words joined by hyphens.
         clause: The clause of docs/behaviour.md that it asks about.
-        needs: What a model must be claimed to do for the question to have a meaning.
+        needs: What must be claimed for the question to have a meaning.
         ask: The function that asks.
     """
 
     name: str
     clause: str
-    needs: frozenset[Capability]
-    ask: Callable[[Subject, Findings], None]
+    needs: frozenset[Capability | DictionaryCapability]
+    ask: Callable[[Any, Findings], None]
 
     @property
     def told(self) -> str:
@@ -145,16 +164,16 @@ class Check:
 
 
 def check(
-    clause: str, *needs: Capability
-) -> Callable[[Callable[[Subject, Findings], None]], Check]:
+    clause: str, *needs: Capability | DictionaryCapability
+) -> Callable[[Callable[[Any, Findings], None]], Check]:
     """Make a check of a function.
 
     Args:
         clause: The clause that it asks about.
-        needs: What a model must be claimed to do.
+        needs: What must be claimed.
     """
 
-    def made(ask: Callable[[Subject, Findings], None]) -> Check:
+    def made(ask: Callable[[Any, Findings], None]) -> Check:
         return Check(ask.__name__.replace("_", "-"), clause, frozenset(needs), ask)
 
     return made

@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from tl_ext.conformance.checking import Check, Findings, Violation
+from tl_ext.conformance.checking import Asked, Check, Findings, Violation
 from tl_ext.conformance.examples import Example, examples, first, subject_of
 from tl_ext.conformance.report import Report, Result, Verdict, worst_first
 from tl_ext.conformance.reproducing import script
@@ -102,13 +103,20 @@ def run_spec(
     return Report(spec.name, tuple(asking.result(check) for check in checks), versions())
 
 
-def run_subject(name: str, subject: Subject, checks: Iterable[Check]) -> Report:
-    """Ask checks of a model that is there.
+def run_subject(
+    name: str,
+    subject: Asked,
+    checks: Iterable[Check],
+    *,
+    known_failures: Mapping[str, str] = MappingProxyType({}),
+) -> Report:
+    """Ask checks of a model, or of a dictionary in one, that is there.
 
     Args:
         name: What it is called in the report.
-        subject: The model.
+        subject: The model or dictionary.
         checks: What to ask.
+        known_failures: By check, why it is known to fail.
 
     Returns:
         What was found.
@@ -119,7 +127,7 @@ def run_subject(name: str, subject: Subject, checks: Iterable[Check]) -> Report:
         if check.needs <= subject.capabilities:
             tally = _Tally()
             _ask(check, subject, tally, None)
-        results.append(_result(check, tally, {}))
+        results.append(_result(check, tally, known_failures))
     return Report(name, tuple(results), versions())
 
 
@@ -131,7 +139,7 @@ def _made(spec: ConformanceSpec, example: Example) -> tuple[Subject | None, Viol
         return None, Violation("booting", f"raises {_in_short(error)}")
 
 
-def _ask(check: Check, subject: Subject, tally: _Tally, example: Example | None) -> None:
+def _ask(check: Check, subject: Asked, tally: _Tally, example: Example | None) -> None:
     found = Findings(subject.tolerance)
     begin = time.perf_counter()
     try:
