@@ -17,6 +17,8 @@ Capability = Literal[
     "parallel-block",
     "post-norm",
     "attention-weights",
+    "whole-pattern",
+    "plain-values",
     "plain-unembedding",
     "generates",
     "padding",
@@ -27,8 +29,10 @@ Capability = Literal[
 `"causal"`: a token sees those before it. `"sequential-block"`, `"parallel-block"`: the MLP reads the
 residual stream after the attention's output was added, or the same that the attention reads.
 `"post-norm"`: what a block adds is normed before it is added. `"attention-weights"`: there are scores and
-a pattern. `"plain-unembedding"`: logits are the final norm's output times the unembedding, with no softcap
-or scale. `"generates"`, `"padding"`, `"compatibility-mode"`: it can do that.
+a pattern. `"whole-pattern"`: the pattern is the softmax of the scores, with no sink that takes a share.
+`"plain-values"`: z is the pattern times the values, with no gate, norm or clip between them.
+`"plain-unembedding"`: logits are the final norm's output times the unembedding, with no softcap, scale or
+further layer. `"generates"`, `"padding"`, `"compatibility-mode"`: it can do that.
 """
 
 DictionaryCapability = Literal["saelens", "attaches", "scales-by-input", "folds-norms", "texts"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
+
+from tl_ext.conformance.checking import distance
 
 if TYPE_CHECKING:
     from tl_ext.conformance.subject import Subject
@@ -77,9 +79,9 @@ def hooked(
         return None if new is None else (args, kwargs | {name: new})
 
     def after(_: Any, args: Any, output: Any) -> Any:
-        if isinstance(output, tuple):
+        if isinstance(output, (tuple, list)):
             new = edit(output[0])
-            return None if new is None else (new, *output[1:])
+            return None if new is None else type(output)([new, *output[1:]])
         return edit(output)
 
     handle = (
@@ -91,6 +93,64 @@ def hooked(
         yield
     finally:
         handle.remove()
+
+
+def contents(subject: Subject, ids: Tensor) -> dict[str, Tensor]:
+    """What the plain model has at each of its modules' ends, by the hook point that stands there.
+
+    Left out is where a module gives several things of which the first is an index, as some routers do.
+
+    Args:
+        subject: What is checked.
+        ids: Tokens [batch, position].
+    """
+    found: dict[str, Tensor] = {}
+
+    def keeping(name: str) -> Callable[[Tensor], None]:
+        def keep(value: Tensor) -> None:
+            if name not in found:
+                found[name] = value.detach().clone()
+
+        return keep
+
+    with ExitStack() as stack:
+        for name, place in places(subject).items():
+            stack.enter_context(hooked(subject, place, keeping(name)))
+        subject.plain(ids)
+    places_of_tokens = {name for name, place in places(subject).items() if place.end == "input"}
+    return {
+        name: value
+        for name, value in found.items()
+        if value.is_floating_point() or name in places_of_tokens
+    }
+
+
+def as_plain(held: Tensor, plain: Tensor) -> Edit:
+    """How to lay out a hook point's activation as the plain module has it.
+
+    Heads may be split, or stand before positions, or one row serve for all of a batch.
+
+    Args:
+        held: What the hook point holds.
+        plain: What the module has there.
+    """
+
+    def one_row(value: Tensor) -> Tensor:
+        return value[:1].reshape(plain.shape)
+
+    def split(value: Tensor) -> Tensor:
+        return value.reshape(plain.shape)
+
+    def heads_first(value: Tensor) -> Tensor:
+        return value.transpose(1, 2).reshape(plain.shape)
+
+    if held.shape[1:] == plain.shape[1:] and len(plain) == 1:
+        return one_row
+    if held.numel() != plain.numel():
+        return lambda value: value
+    if held.ndim == 4 and distance(heads_first(held), plain) < distance(split(held), plain):
+        return heads_first
+    return split
 
 
 _FIRST = ("hidden_states", "input", "x", "inputs")

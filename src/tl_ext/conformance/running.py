@@ -75,7 +75,7 @@ class Asking:
         # The first that is drawn is the smallest there is.
         if self._minimise and tally.violations and tally.example != self._examples[0]:
             _minimise(self.spec, check, tally)
-        return _result(check, tally, self.spec.known_failures)
+        return _result(check, tally, self.spec.known_here)
 
     def _make(self, index: int) -> tuple[Subject | None, Violation]:
         return _made(self.spec, self._examples[index])

@@ -195,16 +195,22 @@ def _bound(function: Callable[..., None], name: str) -> Callable[[Any, Any], Non
     return bound
 
 
-def boot(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None) -> Any:
+def boot(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    *,
+    architecture: str | None = None,
+) -> Any:
     """A bridge of a plain model, in the model's own type; the model is the bridge's from then on.
 
     Args:
         model: The plain model, in memory.
         tokenizer: What to boot with; None for a stand-in.
+        architecture: What its config calls it; None means its class's name.
     """
     from transformer_lens.model_bridge import TransformerBridge
 
-    model.config.architectures = [type(model).__name__]
+    model.config.architectures = [architecture or type(model).__name__]
     return TransformerBridge.boot_transformers(
         "conformance",
         hf_model=model,
@@ -215,7 +221,12 @@ def boot(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = Non
 
 
 def of_model(
-    model: PreTrainedModel, ids: Tensor, capabilities: Iterable[Capability], *, seed: int = 0
+    model: PreTrainedModel,
+    ids: Tensor,
+    capabilities: Iterable[Capability],
+    *,
+    seed: int = 0,
+    architecture: str | None = None,
 ) -> Subject:
     """Make a subject of a plain model.
 
@@ -224,6 +235,8 @@ def of_model(
         ids: Tokens [batch, position].
         capabilities: What it is claimed to do.
         seed: What noise is drawn from.
+        architecture: What its config calls it; None means its class's name.
     """
     reference = copy.deepcopy(model).eval()
-    return Subject(boot(model.eval()), reference, ids, frozenset(capabilities), seed)
+    bridge = boot(model.eval(), architecture=architecture)
+    return Subject(bridge, reference, ids, frozenset(capabilities), seed)

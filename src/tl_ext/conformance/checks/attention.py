@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from tl_ext.conformance.checking import Findings, check
 from tl_ext.conformance.subject import adding
@@ -26,7 +27,7 @@ def scores_pattern_values_and_z_are_there(subject: Subject, found: Findings) -> 
                 found.holds(name, fires, "does not fire", script=_silent_script(name))
 
 
-@check("M10", "attention-weights")
+@check("M10", "attention-weights", "whole-pattern")
 def the_pattern_is_the_softmax_of_the_scores(subject: Subject, found: Findings) -> None:
     """The softmax of hook_attn_scores over keys is hook_pattern, also under noise added to the scores."""
     for layer in range(subject.bridge.cfg.n_layers):
@@ -51,7 +52,7 @@ def the_pattern_is_the_softmax_of_the_scores(subject: Subject, found: Findings) 
 
 @check("M10", "attention-weights", "causal")
 def the_pattern_sees_nothing_that_comes_later(subject: Subject, found: Findings) -> None:
-    """hook_pattern is zero where the key comes after the query, and its rows sum to one."""
+    """hook_pattern is zero where the key comes after the query, and its rows sum to one if no sink does."""
     length = subject.ids.shape[1]
     later = torch.ones(length, length, dtype=torch.bool).triu(1)
     for layer in range(subject.bridge.cfg.n_layers):
@@ -61,7 +62,8 @@ def the_pattern_sees_nothing_that_comes_later(subject: Subject, found: Findings)
         for pattern in subject.held([name]).values():
             shown = pattern.masked_select(later)
             found.close(f"{name} at later keys", shown, torch.zeros_like(shown))
-            found.close(f"{name} over keys", pattern.sum(-1), torch.ones_like(pattern[..., 0]))
+            if "whole-pattern" in subject.capabilities:
+                found.close(f"{name} over keys", pattern.sum(-1), torch.ones_like(pattern[..., 0]))
 
 
 @check("M10", "attention-weights")
@@ -98,7 +100,7 @@ def queries_and_keys_meet_in_the_scores(subject: Subject, found: Findings) -> No
             found.close(told, moved, torch.zeros_like(moved), script=_meet_script(name, scores, at))
 
 
-@check("M10", "attention-weights")
+@check("M10", "attention-weights", "plain-values")
 def z_is_the_pattern_times_the_values(subject: Subject, found: Findings) -> None:
     """hook_pattern times hook_v, each group's values for all its heads, is hook_z, also under edits."""
     for layer in range(subject.bridge.cfg.n_layers):
@@ -112,14 +114,11 @@ def z_is_the_pattern_times_the_values(subject: Subject, found: Findings) -> None
             hooks = [] if edited is None else [(edited, adding(subject.noise(clean[edited])))]
             held = subject.held(names, hooks)
             pattern, v, z = (held[name] for name in names)
-            heads = pattern.shape[1]
-            width = z.shape[-1] if z.ndim == 4 else z.shape[-1] // heads
-            v = v.reshape(*v.shape[:2], -1, width)
-            v = v.repeat_interleave(heads // v.shape[2], dim=2)
+            v = _by_head(v, subject, pattern.shape[1])
             truth = torch.einsum("bhqk,bkhd->bqhd", pattern, v.to(pattern.dtype))
+            z = z if z.ndim == 4 else z.reshape(truth.shape)
             told = names[2] if edited is None else f"{names[2]} under an edit of {edited}"
-            script = _z_script(layer, edited)
-            found.close(told, z.reshape(truth.shape), truth, script=script)
+            found.close(told, z, truth, script=_z_script(layer, edited))
 
 
 @check("M10", "attention-weights")
@@ -144,7 +143,7 @@ def edits_of_scores_and_pattern_reach_z(subject: Subject, found: Findings) -> No
             )
 
 
-@check("M10", "attention-weights")
+@check("M10", "attention-weights", "plain-values")
 def an_edit_of_the_pattern_gives_the_z_of_that_pattern(subject: Subject, found: Findings) -> None:
     """With every query made to see the first key alone, hook_z is the first key's values."""
     for layer in range(subject.bridge.cfg.n_layers):
@@ -159,14 +158,22 @@ def an_edit_of_the_pattern_gives_the_z_of_that_pattern(subject: Subject, found: 
         z = subject.held(names[2:], [(names[0], lambda pattern, hook, first=first: first)])[
             names[2]
         ]
-        heads = first.shape[1]
-        width = z.shape[-1] if z.ndim == 4 else z.shape[-1] // heads
-        v = clean[names[1]]
-        v = v.reshape(*v.shape[:2], -1, width)[:, :1]
-        truth = v.repeat_interleave(heads // v.shape[2], dim=2)
-        z = z.reshape(*z.shape[:2], heads, width)
+        truth = _by_head(clean[names[1]], subject, first.shape[1])
+        truth = truth[:, :1].expand_as(truth)
+        z = z if z.ndim == 4 else z.reshape(truth.shape)
         told = f"{names[2]} under an edit of {names[0]}"
-        found.close(told, z, truth.expand_as(z), script=_first_script(layer))
+        found.close(told, z, truth, script=_first_script(layer))
+
+
+def _by_head(values: Tensor, subject: Subject, heads: int) -> Tensor:
+    """Values [batch, position, head, d_head], each group's for all its heads, however they were laid out."""
+    rows, length = subject.ids.shape
+    if values.ndim == 4 and heads != length and values.shape[:3] == (rows, heads, length):
+        values = values.transpose(1, 2)
+    if values.ndim == 3:
+        shared = getattr(subject.bridge.cfg, "n_key_value_heads", None) or heads
+        values = values.reshape(rows, length, shared, -1)
+    return values.repeat_interleave(heads // values.shape[2], dim=2)
 
 
 def _silent_script(name: str) -> str:
@@ -217,7 +224,8 @@ def _z_script(layer: int, edited: str | None) -> str:
         + """\
 pattern, v, z = (held[kind] for kind in ("pattern", "v", "z"))
 width = z.shape[-1] if z.ndim == 4 else z.shape[-1] // pattern.shape[1]
-v = v.reshape(*v.shape[:2], -1, width)
+v = v.transpose(1, 2) if v.shape[1:3] == pattern.shape[1:3] else v
+v = v.reshape(*v.shape[:2], -1, width) if v.ndim == 3 else v
 v = v.repeat_interleave(pattern.shape[1] // v.shape[2], dim=2)
 truth = torch.einsum("bhqk,bkhd->bqhd", pattern, v)
 error = (z.reshape(truth.shape) - truth).abs().max()"""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from tl_ext.conformance.checking import Findings, check
-from tl_ext.conformance.plain_modules import Place, hooked, places
+from tl_ext.conformance.plain_modules import Place, as_plain, contents, hooked, places
+from tl_ext.conformance.subject import adding
 
 if TYPE_CHECKING:
     from tl_ext.conformance.subject import Subject
@@ -24,27 +23,12 @@ def hook_points_hold_what_modules_hold(subject: Subject, found: Findings) -> Non
     """
     at = places(subject)
     for ids, other in ((subject.ids, False), (subject.other_ids, True)):
-        held: dict[str, Tensor] = {}
-        with ExitStack() as hooks:
-            for name, place in at.items():
-
-                def keep(
-                    activation: Tensor, name: str = name, held: dict[str, Tensor] = held
-                ) -> None:
-                    held.setdefault(name, activation.detach().clone())
-
-                hooks.enter_context(hooked(subject, place, keep))
-            subject.plain(ids)
         told = " for other tokens" if other else ""
-        for name, seen in subject.held(held, ids=ids).items():
-            truth = held[name]
-            # Heads may be split where the module's own output has them side by side.
-            if seen.numel() == truth.numel():
-                seen = seen.reshape(truth.shape)
-            elif len(truth) == 1 and truth.shape[1:] == seen.shape[1:]:
-                truth = truth.expand_as(seen)
+        truths = contents(subject, ids)
+        for name, held in subject.held(truths, ids=ids).items():
+            truth = truths[name]
             script = _held_script(name, at[name], other=other)
-            found.close(f"{name}{told}", seen, truth, script=script)
+            found.close(f"{name}{told}", as_plain(held, truth)(held), truth, script=script)
 
 
 @check("M5")
@@ -56,25 +40,20 @@ def edits_do_what_they_do_to_modules(subject: Subject, found: Findings) -> None:
     """
     table = subject.bridge.hook_dict
     middles = {id(point) for name, point in table.items() if name.endswith("hook_resid_mid")}
-    for name, place in places(subject).items():
+    at = places(subject)
+    for name, plain in contents(subject, subject.ids).items():
         if "sequential-block" in subject.capabilities and id(table[name]) in middles:
             continue
         if name not in subject.cache or not subject.cache[name].is_floating_point():
             continue
-        noise = subject.noise(subject.cache[name])
-        # What the plain module computes once for all rows of a batch, positions, has one row there.
-        rows = [len(noise)]
-
-        def add(
-            activation: Tensor, hook: object = None, noise: Tensor = noise, rows: list[int] = rows
-        ) -> Tensor:
-            rows.append(len(activation))
-            part = noise[:1] if 1 in rows else noise
-            return activation + part.reshape(-1, *activation.shape[1:])
-
-        with hooked(subject, place, add):
+        held = subject.cache[name]
+        # One noise for all rows where the module has one row for all.
+        noise = subject.noise(held[: len(plain)]).expand_as(held)
+        there = as_plain(held, plain)(noise)
+        with hooked(subject, at[name], lambda value, there=there: value + there):  # type: ignore[misc]
             truth = subject.plain(subject.ids)
-        found.close(name, subject.run([(name, add)]), truth, script=_edit_script(name, place))
+        seen = subject.run([(name, adding(noise))])
+        found.close(name, seen, truth, script=_edit_script(name, at[name]))
 
 
 @check("M3")

@@ -1,0 +1,65 @@
+"""What fails in many families, and why; what is one family's own stands with it."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from tl_ext.conformance.spec import Known
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tl_ext.conformance.checking import Capability
+
+
+def _mended(fix: str, *checks: str) -> Mapping[str, Known]:
+    return MappingProxyType({check: Known(f"see the fix {fix}", fix) for check in checks})
+
+
+DELEGATED = _mended(
+    "delegated-attention-pattern-edits-dropped",
+    "the-pattern-is-the-softmax-of-the-scores",
+    "edits-of-scores-and-pattern-reach-z",
+    "an-edit-of-the-pattern-gives-the-z-of-that-pattern",
+)
+"""Where transformers computes the attention, and hook points stand beside it."""
+
+NO_GAIN = _mended("norm-without-gain-edit-crashes", "returning-what-was-given-changes-nothing")
+"""Where norms have no weights."""
+
+
+def in_39(reason: str, *checks: str) -> Mapping[str, Known]:
+    """Checks that fail in TransformerLens 3.9 alone.
+
+    Args:
+        reason: Why, with the file.
+        checks: Their names.
+    """
+    return MappingProxyType({check: Known(reason, releases=("3.",)) for check in checks})
+
+
+LOGITS = (
+    "logits-are-the-plain-models",
+    "hook-points-hold-what-modules-hold",
+    "edits-do-what-they-do-to-modules",
+)
+"""The checks that fail where a model computes something else than the plain one."""
+
+_EVERYWHERE = _mended("mistyped-hook-names-ignored", "mistyped-names-are-refused")
+_SEQUENTIAL = _mended(
+    "resid-mid-edit-reaches-mlp-alone", "the-residual-stream-in-the-middle-is-one-stream"
+)
+
+
+def known_of(can: frozenset[Capability], own: Mapping[str, str | Known]) -> dict[str, str | Known]:
+    """What fails in a family: what fails everywhere, and its own.
+
+    Args:
+        can: What its models are claimed to do; what is not claimed is not asked, and fails nowhere.
+        own: What fails in it besides.
+    """
+    known = {**_EVERYWHERE, **(_SEQUENTIAL if "sequential-block" in can else {}), **own}
+    if "plain-values" not in can:
+        known.pop("an-edit-of-the-pattern-gives-the-z-of-that-pattern", None)
+    return known
