@@ -20,10 +20,17 @@ def _mended(fix: str, *checks: str) -> Mapping[str, Known]:
 DELEGATED = _mended(
     "delegated-attention-pattern-edits-dropped",
     "the-pattern-is-the-softmax-of-the-scores",
+    "queries-and-keys-meet-in-the-scores",
+    "z-is-the-pattern-times-the-values",
     "edits-of-scores-and-pattern-reach-z",
     "an-edit-of-the-pattern-gives-the-z-of-that-pattern",
 )
 """Where transformers computes the attention, and hook points stand beside it."""
+
+_OF_VALUES = (
+    "z-is-the-pattern-times-the-values",
+    "an-edit-of-the-pattern-gives-the-z-of-that-pattern",
+)
 
 NO_GAIN = _mended("norm-without-gain-edit-crashes", "returning-what-was-given-changes-nothing")
 """Where norms have no weights."""
@@ -46,7 +53,17 @@ LOGITS = (
 )
 """The checks that fail where a model computes something else than the plain one."""
 
-_EVERYWHERE = _mended("mistyped-hook-names-ignored", "mistyped-names-are-refused")
+_EVERYWHERE: Mapping[str, str | Known] = {
+    **_mended("mistyped-hook-names-ignored", "mistyped-names-are-refused"),
+    **_mended(
+        "prepend-bos-ignored-in-padding-mask",
+        "texts-together-give-what-each-gives-alone",
+        "texts-generate-together-what-each-generates-alone",
+    ),
+    **_mended("callers-tokenizer-reloaded-at-boot", "what-was-set-on-the-tokenizer-is-kept"),
+    "the-loss-of-texts-leaves-padding-out": "of a list of texts padded on the right there is no mask: "
+    "TransformerLens' model_bridge/bridge.py",
+}
 _SEQUENTIAL = _mended(
     "resid-mid-edit-reaches-mlp-alone", "the-residual-stream-in-the-middle-is-one-stream"
 )
@@ -60,6 +77,6 @@ def known_of(can: frozenset[Capability], own: Mapping[str, str | Known]) -> dict
         own: What fails in it besides.
     """
     known = {**_EVERYWHERE, **(_SEQUENTIAL if "sequential-block" in can else {}), **own}
-    if "plain-values" not in can:
-        known.pop("an-edit-of-the-pattern-gives-the-z-of-that-pattern", None)
-    return known
+    if "plain-values" in can:
+        return known
+    return {name: one for name, one in known.items() if name not in _OF_VALUES}
