@@ -48,7 +48,8 @@ def edits_do_what_they_do_to_modules(subject: Subject, found: Findings) -> None:
             continue
         held = subject.cache[name]
         # One noise for all rows where the module has one row for all.
-        noise = subject.noise(held[: len(plain)]).expand_as(held)
+        one_row = len(plain) == 1 and plain.shape[1:] == held.shape[1:]
+        noise = subject.noise(held[:1]).expand_as(held) if one_row else subject.noise(held)
         there = as_plain(held, plain)(noise)
         with hooked(subject, at[name], lambda value, there=there: value + there):  # type: ignore[misc]
             truth = subject.plain(subject.ids)
