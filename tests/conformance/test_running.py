@@ -83,7 +83,8 @@ def test_the_script_shows_it_in_thirty_lines_without_this_package(
     (tmp_path / "shown.py").write_text(result.script)
     done = children.call("runpy:run_path", str(tmp_path / "shown.py"))
     assert done.error == "SystemExit: True", done.output
-    assert done.output.startswith("error ")
+    # Upstream may warn before.
+    assert any(line.startswith("error ") for line in done.output.splitlines())
 
 
 def _says_something(subject: Subject, found: Findings) -> None:

@@ -12,6 +12,7 @@ import torch
 from tl_ext import upstream
 from tl_ext.conformance.checking import Capability, Check
 from tl_ext.conformance.checks import MODEL_CHECKS
+from tl_ext.conformance.families import FAMILIES
 from tl_ext.conformance.report import Report, Verdict
 from tl_ext.conformance.running import EXAMPLES, Asking, run_subject
 from tl_ext.conformance.spec import DEFAULT, ConformanceSpec
@@ -97,12 +98,13 @@ def plain_of(bridge: TransformerBridge) -> PreTrainedModel:
 
 
 def capabilities_of(bridge: TransformerBridge) -> frozenset[Capability]:
-    """What a model can do, as far as its blocks and its configuration tell.
+    """What a model can do, as far as its architecture, its blocks and its configuration tell.
 
     Args:
         bridge: The model.
     """
-    found = set(DEFAULT)
+    spec = FAMILIES.get(type(bridge.original_model).__name__)
+    found = set(DEFAULT if spec is None else spec.capabilities)
     block = bridge.blocks[0]
     if type(block).__name__.startswith("Parallel"):
         found -= {"sequential-block"}

@@ -19,6 +19,7 @@ Capability = Literal[
     "attention-weights",
     "whole-pattern",
     "plain-values",
+    "plain-embedding",
     "plain-unembedding",
     "generates",
     "padding",
@@ -31,6 +32,7 @@ residual stream after the attention's output was added, or the same that the att
 `"post-norm"`: what a block adds is normed before it is added. `"attention-weights"`: there are scores and
 a pattern. `"whole-pattern"`: the pattern is the softmax of the scores, with no sink that takes a share.
 `"plain-values"`: z is the pattern times the values, with no gate, norm or clip between them.
+`"plain-embedding"`: what the embedding gives enters the stream, with no factor after it.
 `"plain-unembedding"`: logits are the final norm's output times the unembedding, with no softcap, scale or
 further layer. `"generates"`, `"padding"`, `"compatibility-mode"`: it can do that.
 """

@@ -98,7 +98,8 @@ def hooked(
 def contents(subject: Subject, ids: Tensor) -> dict[str, Tensor]:
     """What the plain model has at each of its modules' ends, by the hook point that stands there.
 
-    Left out is where a module gives several things of which the first is an index, as some routers do.
+    Left out is where a module gives several things of which the first is an index, as some routers do, and
+    an embedding that is multiplied afterwards: its hook point holds what enters the stream.
 
     Args:
         subject: What is checked.
@@ -118,6 +119,8 @@ def contents(subject: Subject, ids: Tensor) -> dict[str, Tensor]:
             stack.enter_context(hooked(subject, place, keeping(name)))
         subject.plain(ids)
     places_of_tokens = {name for name, place in places(subject).items() if place.end == "input"}
+    if "plain-embedding" not in subject.capabilities:
+        found.pop("embed.hook_out", None)
     return {
         name: value
         for name, value in found.items()

@@ -21,6 +21,7 @@ DEFAULT: frozenset[Capability] = frozenset(
         "attention-weights",
         "whole-pattern",
         "plain-values",
+        "plain-embedding",
         "plain-unembedding",
         "padding",
         "generates",

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 SPREAD = 0.2
 """How much normal noise every parameter of a random model gets: without it wrong wiring hides."""
 
+_LEVEL = 9_137
+"""A level of upstream's hooks that no context uses, so that ours alone are taken away."""
+
 Hook = tuple[str, Callable[..., Any]]
 
 
@@ -74,18 +77,18 @@ class Subject:
         """The hook points that are switched on, by their own names, in the order they fire in."""
         order: dict[str, Any] = {}
         table = {id(point): (point.name, point) for point in self.bridge.hook_dict.values()}
-        handles = []
-        for name, point in table.values():
-
-            def fired(*_: Any, name: str = name, point: Any = point) -> None:
-                order.setdefault(name, point)
-
-            handles.append(point.register_forward_hook(fired))
         try:
+            for name, point in table.values():
+
+                def fired(*_: Any, name: str = name, point: Any = point, **__: Any) -> None:
+                    order.setdefault(name, point)
+
+                # As a hook of upstream's: some are left out of the way while they have none (Granite's).
+                point.add_hook(fired, level=_LEVEL)
             self.run()
         finally:
-            for handle in handles:
-                handle.remove()
+            for _, point in table.values():
+                point.remove_hooks("fwd", level=_LEVEL)
         return order
 
     @cached_property

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.conformance.asking import ask, drawn
-from tests.conformance.specs import LLAMA
+from tests.conformance.specs import GPT2, LLAMA
 from transformer_lens.model_bridge import TransformerBridge
 
 from tl_ext.conformance.checks.losses import (
@@ -47,7 +47,7 @@ def test_a_loss_that_counts_padding_under_a_mask(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_loss_of_texts_padded_on_the_right_counts_padding_upstream() -> None:
-    found = ask(the_loss_of_texts_leaves_padding_out, drawn(LLAMA))
+    found = ask(the_loss_of_texts_leaves_padding_out, drawn(GPT2))
     assert {one.what for one in found} == {
         "loss of texts padded on the right, tokenizer 'apart'",
         "loss of texts padded on the right, tokenizer 'one'",

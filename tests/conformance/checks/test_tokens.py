@@ -62,10 +62,10 @@ def test_a_tokenizer_that_booting_writes_into(monkeypatch: pytest.MonkeyPatch) -
     assert not ask(the_callers_tokenizer_stays_as_it_was, drawn(LLAMA))
     original = subjects.boot
 
-    def boot(model: Any, tokenizer: Any = None) -> Any:
+    def boot(model: Any, tokenizer: Any = None, **options: Any) -> Any:
         if tokenizer is not None:
             tokenizer.padding_side = "left"
-        return original(model, tokenizer)
+        return original(model, tokenizer, **options)
 
     monkeypatch.setattr(subjects, "boot", boot)
     found = ask(the_callers_tokenizer_stays_as_it_was, drawn(LLAMA))

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from tl_ext import fixes
+from tl_ext.conformance.api import capabilities_of
 from tl_ext.conformance.checks import MODEL_CHECKS
-from tl_ext.conformance.examples import examples
+from tl_ext.conformance.examples import examples, first, subject_of
 from tl_ext.conformance.families import FAMILIES, here, own
 from tl_ext.conformance.report import Verdict
 from tl_ext.conformance.running import run_spec
@@ -78,6 +79,12 @@ def test_what_one_release_does_wrong_is_known_there_alone() -> None:
     assert Known("always").here
     assert not Known("in another release", releases=("2.",)).here
     assert Known("in these", releases=("3.", "4.")).here
+
+
+def test_a_model_in_memory_is_claimed_what_its_family_is() -> None:
+    name = "BitNetForCausalLM"
+    bridge = subject_of(FAMILIES[name], first(examples(FAMILIES[name]), 1)[0]).bridge
+    assert capabilities_of(bridge) == FAMILIES[name].capabilities
 
 
 @pytest.mark.usefixtures("upstream_as_installed")

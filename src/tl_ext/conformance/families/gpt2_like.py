@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from tl_ext.conformance.families.drawing import (
     GPT2,
-    POST_NORM,
     Of,
     Words,
     either,
     family,
 )
-from tl_ext.conformance.families.known import DELEGATED, NO_GAIN
+from tl_ext.conformance.families.known import DELEGATED, GENERATION, NO_GAIN, in_39
+from tl_ext.conformance.spec import DEFAULT, Known
 
 _BIAS = either(True, False)
 _ACTIVATIONS = either("gelu_new", "relu")
@@ -70,28 +70,49 @@ SPECS = (
         "BloomForCausalLM",
         "BloomConfig",
         Words("n_layer", "hidden_size", "n_head", None, None, None, None),
+        known={
+            "starting-at-a-layer-goes-on-from-the-stream": Known(
+                "a BLOOM block does not take the stream that is given: TransformerLens' "
+                "model_bridge/generalized_components/bloom_block.py",
+                releases=("4.",),
+            )
+        },
         tie_word_embeddings=_BIAS,
     ),
     family(
         "MptForCausalLM",
         "MptConfig",
         Words("n_layers", "d_model", "n_heads", None, None, None, "max_seq_len"),
+        known=in_39("under ALiBi a token sees itself alone once there is a cache", *GENERATION),
         tie_word_embeddings=_BIAS,
     ),
     family(
         "OpenAIGPTLMHeadModel",
         "OpenAIGPTConfig",
         Words("n_layer", "n_embd", "n_head", None, None, None, "n_positions"),
-        can=POST_NORM,
-        known=dict.fromkeys(
-            (
-                "the-last-residual-stream-gives-the-logits",
-                "each-hook-point-fires-once",
-                "shapes-are-those-that-names-promise",
+        # It norms the stream itself, after each addition.
+        can=DEFAULT - {"sequential-block"},
+        known={
+            **dict.fromkeys(
+                (
+                    "the-last-residual-stream-gives-the-logits",
+                    "each-hook-point-fires-once",
+                    "shapes-are-those-that-names-promise",
+                ),
+                "its block returns a list, and hook_out looks for a tuple: TransformerLens' "
+                "model_bridge/generalized_components/block.py",
             ),
-            "its block returns a list, and hook_out looks for a tuple: TransformerLens' "
-            "model_bridge/generalized_components/block.py",
-        ),
+            **dict.fromkeys(
+                (
+                    "masked-padding-changes-no-real-token",
+                    "the-loss-leaves-masked-padding-out",
+                    "rows-generate-together-what-each-generates-alone",
+                    "an-edit-holds-for-rows-that-generate-together",
+                ),
+                "under an attention mask tokens see later ones: TransformerLens' "
+                "model_bridge/supported_architectures/openai_gpt.py",
+            ),
+        },
         tie_word_embeddings=_BIAS,
     ),
     family(

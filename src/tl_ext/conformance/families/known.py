@@ -46,10 +46,23 @@ def in_39(reason: str, *checks: str) -> Mapping[str, Known]:
     return MappingProxyType({check: Known(reason, releases=("3.",)) for check in checks})
 
 
+GENERATION = (
+    "greedy-generation-is-a-loop-over-the-logits",
+    "rows-generate-together-what-each-generates-alone",
+    "an-edit-holds-in-every-step-of-generation",
+    "an-edit-holds-for-rows-that-generate-together",
+)
+"""The checks that fail where a cache of keys and values is used wrongly."""
+
 LOGITS = (
     "logits-are-the-plain-models",
     "hook-points-hold-what-modules-hold",
     "edits-do-what-they-do-to-modules",
+    "masked-padding-changes-no-real-token",
+    "the-loss-is-the-cross-entropy-of-the-next-token",
+    "the-loss-leaves-masked-padding-out",
+    "stopping-at-a-layer-gives-the-stream-there",
+    *GENERATION,
 )
 """The checks that fail where a model computes something else than the plain one."""
 

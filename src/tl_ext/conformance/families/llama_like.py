@@ -148,7 +148,7 @@ SPECS = (
     family(
         "GraniteForCausalLM",
         "GraniteConfig",
-        can=_SCALED,
+        can=_SCALED - {"plain-embedding"},
         tie_word_embeddings=TIED,
         attention_bias=_BIAS,
         mlp_bias=_BIAS,
@@ -195,6 +195,7 @@ SPECS = (
                     "hook-points-hold-what-modules-hold",
                     "each-hook-point-fires-once",
                     "edits-change-what-is-later-alone",
+                    "a-cache-holds-what-fired-before-the-stop",
                 ),
                 "its final norm norms the embedding too, so that ln_final fires twice: "
                 "transformers' models/nanochat/modeling_nanochat.py",

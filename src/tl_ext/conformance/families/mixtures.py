@@ -82,7 +82,7 @@ SPECS = (
             "router's logits, which stand first since transformers 5: TransformerLens' "
             "model_bridge/supported_architectures/granite.py",
         },
-        can=DEFAULT - {"plain-unembedding"},
+        can=DEFAULT - {"plain-unembedding", "plain-embedding"},
         tie_word_embeddings=TIED,
         num_local_experts=3,
         num_experts_per_tok=_FEW,

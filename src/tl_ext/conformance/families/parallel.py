@@ -14,7 +14,7 @@ from tl_ext.conformance.families.drawing import (
     either,
     family,
 )
-from tl_ext.conformance.families.known import DELEGATED, LOGITS, in_39
+from tl_ext.conformance.families.known import DELEGATED, GENERATION, LOGITS, in_39
 
 _BIAS = either(False, True)
 _SCALED = PARALLEL - {"plain-unembedding"}
@@ -71,6 +71,7 @@ SPECS = (
         "FalconForCausalLM",
         "FalconConfig",
         Words(mlp="ffn_hidden_size", shared=None),
+        known=in_39("under ALiBi a token sees itself alone once there is a cache", *GENERATION),
         can=PARALLEL,
         new_decoder_architecture=False,
         multi_query=either(True, False),
